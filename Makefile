@@ -1,0 +1,129 @@
+# mlstack.kubernetes: everything a checkout can do. `make` alone lists the targets.
+#
+# Variables, all optional:
+#   INVENTORY=path   inventory of `demo`, `remove` and `clean`   (inventories/local/hosts.ini)
+#   ARGS="…"         further arguments for ansible-playbook or pytest, e.g. ARGS="--tags registry --check"
+#   PYTHON=path      the Python (3.11 or newer) that .venv is made of   (python3)
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+INVENTORY ?= inventories/local/hosts.ini
+ARGS ?=
+PYTHON ?= python3
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Their age says whether .venv is older than the requirements.
+RUNTIME := $(VENV)/requirements.stamp
+DEVELOPMENT := $(VENV)/requirements-dev.stamp
+# Compiled programs, downloads and images; the roles read it as `mlstack_cache`.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mlstack
+
+# Ansible ignores an ansible.cfg in a directory that others may write to, unless it is named.
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export LC_ALL := C.UTF-8
+
+say = @printf '\n==> %s\n' "$(1)"
+
+##@ Use
+
+.PHONY: demo
+demo: root $(RUNTIME) ## Set up a Kubernetes with the ML stack on this machine, train on it, verify
+	$(call say,Running playbooks/ai.yaml on $(INVENTORY))
+	$(BIN)/ansible-playbook -i $(INVENTORY) playbooks/ai.yaml $(ARGS)
+
+.PHONY: remove
+remove: root $(RUNTIME) ## Take away what `demo` set up; the checkout and the cache stay as they are
+	$(call say,Running playbooks/remove.yaml on $(INVENTORY))
+	$(BIN)/ansible-playbook -i $(INVENTORY) playbooks/remove.yaml $(ARGS)
+
+##@ Check
+
+.PHONY: test
+test: root unit lint integration e2e ## All tests, those that fail fastest first
+
+.PHONY: unit
+unit: $(DEVELOPMENT) ## Unit tests: seconds, no cluster
+	$(call say,Unit tests)
+	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+.PHONY: lint
+lint: $(DEVELOPMENT) ## Linters of Ansible, YAML, Python, changelog and documentation; ansible-test sanity
+	$(call say,ruff)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(call say,mypy)
+	$(BIN)/mypy
+	$(call say,yamllint)
+	$(BIN)/yamllint --strict .
+	$(call say,antsibull-changelog)
+	$(BIN)/antsibull-changelog lint
+	$(call say,ansible-lint)
+	$(BIN)/ansible-lint --strict
+	$(call say,antsibull-docs and ansible-test sanity on the built collection)
+	$(BIN)/python tests/sanity/run.py
+
+.PHONY: integration
+integration: root $(DEVELOPMENT) ## The modules against a real API server and operator, with simulated nodes
+	$(call say,Integration tests)
+	$(BIN)/python -m pytest tests/integration $(ARGS)
+
+.PHONY: e2e
+e2e: root $(DEVELOPMENT) ## The demo itself and its second run, with real containers
+	$(call say,End-to-end tests)
+	$(BIN)/python -m pytest tests/e2e $(ARGS)
+
+##@ Release
+
+.PHONY: build
+build: $(RUNTIME) ## The collection as a tarball in dist/
+	$(call say,Building the collection)
+	$(BIN)/ansible-galaxy collection build --force --output-path dist
+
+##@ Tidy
+
+.PHONY: clean
+clean: remove ## `remove`, and everything that make made in this checkout
+	$(call say,Removing what make made in $(CURDIR))
+	rm -rf $(VENV) dist .ansible .cache .mypy_cache .pytest_cache .ruff_cache tests/output changelogs/.plugin-cache.yaml
+	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean ## `clean`, and the cache of compiled programs, downloads and images
+	$(call say,Removing $(CACHE))
+	rm -rf "$(CACHE)"
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z0-9]+:.*## / { split($$1, target, ":"); printf "  make %-12s %s\n", target[1], $$2 }' Makefile
+
+# What the above stand on.
+
+.PHONY: root
+root:
+	@if [ "$$(id -u)" != 0 ]; then \
+	  echo "This target sets up a Kubernetes on this machine and needs root. Run it as: sudo make $(MAKECMDGOALS)" >&2; \
+	  exit 1; \
+	fi
+
+$(RUNTIME): requirements.txt meta/ee-requirements.txt
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON). On Debian: apt-get install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Name another by: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments. On Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(call say,Installing requirements.txt into $(VENV))
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(DEVELOPMENT): requirements-dev.txt $(RUNTIME)
+	$(call say,Installing requirements-dev.txt into $(VENV))
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
