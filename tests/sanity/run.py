@@ -1,0 +1,110 @@
+"""ansible-test sanity and antsibull-docs on the collection as it is built.
+
+ansible-test wants a collection below a directory `ansible_collections`, and its dependencies beside it.
+The tarball is unpacked to such a place, and the dependencies are linked from the Python environment,
+so that neither a container nor a Galaxy server is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+import ansible_collections
+import yaml
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+# Its virtual environments are kept here between runs, instead of in the user's home directory.
+HOME = CHECKOUT / ".cache" / "ansible-test"
+
+# What of `ansible-test sanity --list-tests` is left out.
+SKIPPED = {
+    "pslint": "the collection has no PowerShell",
+    "shellcheck": "needs a program of that name on the machine",
+    "yamllint": "`make lint` runs it with the rules of this project",
+    "pep8": "`make lint` runs ruff",
+    "pylint": "`make lint` runs ruff",
+}
+
+# ansible-test gives pip to its virtual environments with a script from a server of its own.
+# Python brings a pip, which does as well; the script's place is the one that ansible-test names for this.
+PIP_BOOTSTRAP = "import ensurepip\n\nensurepip.bootstrap()\n"
+
+
+def run(*command: str | Path, cwd: Path = CHECKOUT, env: dict[str, str] | None = None) -> None:
+    print("$", Path(command[0]).name, *command[1:], flush=True)
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(command, cwd=cwd, env={**os.environ, "PATH": path, **(env or {})}, check=True)
+
+
+def unpack(root: Path) -> Path:
+    """Build the collection and return the directory of its unpacked tarball."""
+    run(BIN / "ansible-galaxy", "collection", "build", "--output-path", root)
+    collection = root / "ansible_collections" / "mlstack" / "kubernetes"
+    collection.mkdir(parents=True)
+    (tarball,) = root.glob("*.tar.gz")
+    with tarfile.open(tarball) as archive:
+        archive.extractall(collection, filter="data")
+    return collection
+
+
+def link_dependencies(root: Path) -> None:
+    dependencies = yaml.safe_load((CHECKOUT / "galaxy.yml").read_text())["dependencies"]
+    for namespace in {name.split(".")[0] for name in dependencies}:
+        (installed,) = (
+            Path(path) / namespace for path in ansible_collections.__path__ if (Path(path) / namespace).is_dir()
+        )
+        (root / "ansible_collections" / namespace).symlink_to(installed)
+
+
+def prepare_home() -> None:
+    import ansible_test
+
+    requirements = Path(ansible_test.__path__[0]) / "_internal" / "python_requirements.py"
+    version = re.search(r"\bpip='([\d.]+)'", requirements.read_text())
+    assert version, f"{requirements} names no version of pip"
+    script = HOME / ".ansible" / "test" / "cache" / f"get_pip_{version[1].replace('.', '_')}.py"
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text(PIP_BOOTSTRAP)
+    # Where the user keeps the settings of pip.
+    for name in (".config", ".pip"):
+        if (Path.home() / name).is_dir() and not (HOME / name).is_symlink():
+            (HOME / name).symlink_to(Path.home() / name)
+
+
+def main() -> None:
+    prepare_home()
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        collection = unpack(root)
+        link_dependencies(root)
+        # The settings of the checkout would lead Ansible past the unpacked collection.
+        settings = root / "ansible.cfg"
+        settings.touch()
+        apart = {"ANSIBLE_CONFIG": str(settings), "ANSIBLE_COLLECTIONS_PATH": str(root)}
+        run(BIN / "antsibull-docs", "lint-collection-docs", "--plugin-docs", collection, env=apart)
+        # In a Git repository ansible-test looks at what Git knows, and elsewhere at all files.
+        run(
+            BIN / "ansible-test",
+            "sanity",
+            "--local",
+            "--requirements",
+            "--python",
+            f"{sys.version_info.major}.{sys.version_info.minor}",
+            *(argument for name in SKIPPED for argument in ("--skip-test", name)),
+            cwd=collection,
+            env={**apart, "HOME": str(HOME)},
+        )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)
