@@ -1,0 +1,77 @@
+"""Every role has the same rooms, and its defaults, its argument specification and its README agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+ROLES = sorted(path.name for path in (CHECKOUT / "roles").iterdir() if path.is_dir())
+# Roles that other roles include. They are no components: nothing of theirs is to be verified or removed by itself.
+HELPERS = {"go_programs", "supervised_service", "supply"}
+COMPONENTS = [role for role in ROLES if role not in HELPERS]
+
+
+def read(role: str, path: str) -> Any:
+    return yaml.safe_load((CHECKOUT / "roles" / role / path).read_text())
+
+
+def options(role: str) -> dict[str, Any]:
+    return dict(read(role, "meta/argument_specs.yml")["argument_specs"]["main"].get("options", {}))
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    "room", ["README.md", "defaults/main.yml", "meta/argument_specs.yml", "meta/main.yml", "tasks/main.yml"]
+)
+def test_role_has_room(role: str, room: str) -> None:
+    assert (CHECKOUT / "roles" / role / room).is_file()
+
+
+@pytest.mark.parametrize("role", COMPONENTS)
+@pytest.mark.parametrize("room", ["preflight.yml", "install*.yml", "verify.yml", "remove.yml"])
+def test_component_has_room(role: str, room: str) -> None:
+    assert list((CHECKOUT / "roles" / role / "tasks").glob(room))
+
+
+@pytest.mark.parametrize("role", COMPONENTS)
+def test_component_can_be_present_and_absent(role: str) -> None:
+    assert options(role)[f"{role}_state"]["choices"] == ["present", "absent"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_inputs_are_prefixed(role: str) -> None:
+    assert [name for name in options(role) if not name.startswith(f"{role}_")] == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_default_is_specified(role: str) -> None:
+    assert sorted(set(read(role, "defaults/main.yml") or {}) - set(options(role))) == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_option_has_a_default_or_is_required(role: str) -> None:
+    optional = {name for name, option in options(role).items() if not option.get("required")}
+    assert sorted(optional - set(read(role, "defaults/main.yml") or {})) == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_specified_default_is_the_default(role: str) -> None:
+    defaults = read(role, "defaults/main.yml") or {}
+    specified = {name: option["default"] for name, option in options(role).items() if "default" in option}
+    assert specified == {name: defaults.get(name) for name in specified}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_readme_names_every_input(role: str) -> None:
+    readme = (CHECKOUT / "roles" / role / "README.md").read_text()
+    assert [name for name in options(role) if f"`{name}`" not in readme] == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_role_needs_the_ansible_of_the_collection(role: str) -> None:
+    needed = yaml.safe_load((CHECKOUT / "meta/runtime.yml").read_text())["requires_ansible"]
+    assert f">={read(role, 'meta/main.yml')['galaxy_info']['min_ansible_version']}.0" == needed
