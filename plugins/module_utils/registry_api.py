@@ -1,0 +1,141 @@
+# Copyright: mlstack.kubernetes contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A small client of the registry HTTP API, and the file that holds the credentials for it.
+
+The file has the form that container tools read (`auths: {<registry>: {auth: <user:password in base64>}}`), so that the
+same file serves this client and the tools that push and pull.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import ssl
+import urllib.error
+import urllib.request
+from typing import Any, NamedTuple
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+CONFIGURATION_TYPE = "application/vnd.oci.image.config.v1+json"
+ACCEPTED_MANIFESTS = f"{MANIFEST_TYPE}, application/vnd.docker.distribution.manifest.v2+json"
+
+
+class RegistryError(Exception):
+    """The registry cannot be used, or said what it should not."""
+
+
+class Response(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Image(NamedTuple):
+    """What a registry says of one image."""
+
+    digest: str
+    # Bytes that the registry holds of it and that a node loads: its layers and its configuration.
+    size: int
+
+
+def basic_credentials(auth_file: str, registry: str) -> str | None:
+    """Return `user:password` in base64, or None where the file has nothing for the registry."""
+    try:
+        with open(auth_file, encoding="utf-8") as stream:
+            auth = json.load(stream)["auths"][registry]["auth"]
+        if ":" not in base64.b64decode(auth, validate=True).decode():
+            return None
+    except (FileNotFoundError, KeyError, TypeError, ValueError, binascii.Error):
+        return None
+    return str(auth)
+
+
+def digest_of(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+class Registry:
+    def __init__(self, address: str, ca_file: str, credentials: str | None, timeout: float = 30) -> None:
+        self.address = address
+        self.credentials = credentials
+        self.timeout = timeout
+        try:
+            context = ssl.create_default_context(cafile=ca_file)
+        except OSError as error:
+            raise RegistryError(f"{ca_file}: {error.strerror or error}") from error
+        # No proxy: a proxy of the environment is for the internet, not for the stack's own registry.
+        self.opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> Response:
+        """Return the registry's answer, whatever its status is. A path may be a whole URL that the registry gave."""
+        url = path if path.startswith("https://") else f"https://{self.address}{path}"
+        request = urllib.request.Request(url, data=body, headers=headers or {}, method=method)
+        if self.credentials:
+            request.add_header("Authorization", f"Basic {self.credentials}")
+        try:
+            with self.opener.open(request, timeout=self.timeout) as answer:
+                return Response(answer.status, lower(answer.headers), answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return Response(error.code, lower(error.headers), error.read())
+        except (OSError, urllib.error.URLError) as error:
+            raise RegistryError(f"https://{self.address}: {getattr(error, 'reason', error)}") from error
+
+    def expect(
+        self, status: int, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> Response:
+        """Return the registry's answer, which must have this status."""
+        response = self.request(method, path, body, headers)
+        if response.status != status:
+            who = "with credentials" if self.credentials else "without credentials"
+            raise RegistryError(
+                f"https://{self.address}: {method} {path} {who} was answered with {response.status}, not {status}: "
+                f"{response.body.decode(errors='replace').strip()[:500]}"
+            )
+        return response
+
+    def image(self, repository: str, reference: str) -> Image | None:
+        """Return what the registry has under a tag or a digest, or None."""
+        path = f"/v2/{repository}/manifests/{reference}"
+        headers = {"Accept": ACCEPTED_MANIFESTS}
+        if self.request("HEAD", path, headers=headers).status == 404:
+            return None
+        body = self.expect(200, "GET", path, headers=headers).body
+        return Image(digest_of(body), size_of(json.loads(body)))
+
+    def push_blob(self, repository: str, content: bytes) -> dict[str, Any]:
+        """Store bytes and return the part of their descriptor that does not depend on their kind."""
+        digest = digest_of(content)
+        location = self.expect(202, "POST", f"/v2/{repository}/blobs/uploads/").headers["location"]
+        separator = "&" if "?" in location else "?"
+        self.expect(
+            201,
+            "PUT",
+            f"{location}{separator}digest={digest}",
+            body=content,
+            headers={"Content-Type": "application/octet-stream"},
+        )
+        return {"digest": digest, "size": len(content)}
+
+    def push_manifest(self, repository: str, reference: str, manifest: dict[str, Any]) -> str:
+        """Store a manifest and return its digest."""
+        body = json.dumps(manifest).encode()
+        self.expect(
+            201, "PUT", f"/v2/{repository}/manifests/{reference}", body=body, headers={"Content-Type": MANIFEST_TYPE}
+        )
+        return digest_of(body)
+
+
+def lower(headers: Any) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def size_of(manifest: dict[str, Any]) -> int:
+    parts = [manifest["config"], *manifest["layers"]]
+    return sum(int(part["size"]) for part in parts)

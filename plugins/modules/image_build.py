@@ -1,0 +1,378 @@
+#!/usr/bin/python
+# Copyright: mlstack.kubernetes contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: image_build
+short_description: Build a container image from packages and push it, unless the registry has it
+version_added: 0.1.0
+author:
+  - mlstack.kubernetes contributors (@mlstack)
+description:
+  - Hashes everything that an image is made of. Where the registry has an image tagged with that hash, nothing is done.
+    Otherwise the image is built with buildah and pushed.
+  - The directory of the image holds a C(Containerfile). Its build context is made on the host, so that no build step
+    needs a network. It holds the files of the directory, the compiled programs below C(programs/), further files as
+    asked for, and the results of two lists of packages.
+  - C(debian.txt), one Debian package a line, becomes C(rootfs.tar). It is made from the package sources of the host.
+  - C(requirements.txt) becomes the directory C(site-packages/), made by the pip of the host's C(/usr/bin/python3).
+  - Comments and C(README.md) are the only parts of the directory that the hash leaves out.
+requirements:
+  - buildah
+  - mmdebstrap, for C(debian.txt)
+  - python3-pip, for C(requirements.txt)
+options:
+  name:
+    description: Name of the image, which is appended to O(prefix).
+    type: str
+    required: true
+  directory:
+    description: Directory with the C(Containerfile) and the package lists, on the host.
+    type: path
+    required: true
+  programs:
+    description: Compiled programs, put below C(programs/) in the build context under their own names.
+    type: list
+    elements: path
+    default: []
+  files:
+    description: Further files and directories for the build context.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      source:
+        description: File or directory on the host.
+        type: path
+        required: true
+      target:
+        description: Its path in the build context.
+        type: str
+        required: true
+  prefix:
+    description: Registry and path that lead the image's name, such as V(127.0.0.1:5443/mlstack).
+    type: str
+    required: true
+  ca_file:
+    description: Certificate of the authority that signed the registry's certificate.
+    type: path
+    required: true
+  auth_file:
+    description: File with the credentials, in the form of C(containers-auth.json).
+    type: path
+    required: true
+  work_directory:
+    description: Directory for build contexts and buildah's storage. What a build puts there is removed at its end.
+    type: path
+    required: true
+attributes:
+  check_mode:
+    description: Says whether the image would be built, and under which tag.
+    support: full
+  diff_mode:
+    description: The tag says all.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Build the image of the cluster's DNS server
+  mlstack.kubernetes.image_build:
+    name: coredns
+    directory: /srv/example/images/coredns
+    programs: [/srv/example/programs/coredns]
+    prefix: 127.0.0.1:5443/mlstack
+    ca_file: /var/lib/example/ca.crt
+    auth_file: /var/lib/example/auth.json
+    work_directory: /var/cache/example
+"""
+
+RETURN = r"""
+image:
+  description: Full reference of the image.
+  returned: success
+  type: str
+  sample: 127.0.0.1:5443/mlstack/coredns:4f1c2b9a7d3e5f60
+digest:
+  description: Digest of the image's manifest. Empty where the image would be built in check mode.
+  returned: success
+  type: str
+  sample: sha256:6d5f…
+size:
+  description: Bytes of the image as the registry holds it.
+  returned: success
+  type: int
+  sample: 19482211
+seconds:
+  description: Time that each step of the build took. Empty where nothing was built.
+  returned: success
+  type: dict
+  sample: {rootfs: 41.2, build: 6.0, push: 3.1}
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.registry_api import (
+    Registry,
+    RegistryError,
+    basic_credentials,
+)
+
+# Part of every hash. To be raised when this module makes something else of the same inputs.
+RECIPE = 1
+# Never part of a hash or of an image.
+IGNORED = ("__pycache__", "README.md")
+# Documentation and translations, which nobody reads in a container; the copyright files stay.
+LEFT_OUT = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*"]
+LEFT_IN = ["/usr/share/doc/*/copyright"]
+# Options of the host's apt that say how to reach the package sources.
+APT_OPTIONS = ("Acquire::http", "Acquire::https", "Acquire::Check-", "Acquire::Retries")
+
+
+class BuildError(Exception):
+    """The image cannot be built."""
+
+
+def entries(path: Path) -> list[str]:
+    """Return the lines of a package list without comments and blanks."""
+    lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line]
+
+
+def inputs(params: dict[str, Any]) -> dict[str, Path]:
+    """Return everything that the image is made of: paths in the build context and the files that belong there."""
+    sources = {"": Path(params["directory"])}
+    sources.update({f"programs/{Path(program).name}": Path(program) for program in params["programs"]})
+    sources.update({entry["target"].strip("/"): Path(entry["source"]) for entry in params["files"]})
+    found: dict[str, Path] = {}
+    for target, source in sources.items():
+        if source.is_dir():
+            for path in sorted(source.rglob("*")):
+                relative = path.relative_to(source)
+                if path.is_file() and not set(relative.parts).intersection(IGNORED):
+                    found[str(Path(target) / relative)] = path
+        elif source.is_file():
+            found[target] = source
+        else:
+            raise BuildError(f"{source}: not found")
+    if "Containerfile" not in found:
+        raise BuildError(f"{params['directory']}: holds no Containerfile")
+    return found
+
+
+def tag_of(found: dict[str, Path]) -> str:
+    digest = hashlib.sha256(f"{RECIPE} {platform.machine()}".encode())
+    for target, path in sorted(found.items()):
+        if target in ("debian.txt", "requirements.txt"):
+            content = hashlib.sha256("\n".join(entries(path)).encode()).hexdigest()
+        else:
+            with path.open("rb") as stream:
+                content = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest.update(f"\0{target}\0{os.access(path, os.X_OK)}\0{content}".encode())
+    return digest.hexdigest()[:16]
+
+
+class Build:
+    """One build, in a directory of its own that is gone afterwards."""
+
+    def __init__(self, params: dict[str, Any], found: dict[str, Path], reference: str, work: Path) -> None:
+        self.params = params
+        self.found = found
+        self.reference = reference
+        self.work = work
+        self.context = work / "context"
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - start, 1)
+
+    def run(self, *command: str, environment: dict[str, str] | None = None) -> str:
+        try:
+            result = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                cwd=self.work,
+                env={**os.environ, "TMPDIR": str(self.work), **(environment or {})},
+            )
+        except FileNotFoundError:
+            raise BuildError(f"{command[0]}: not installed") from None
+        if result.returncode:
+            last_lines = "\n".join((result.stdout + result.stderr).strip().splitlines()[-20:])
+            raise BuildError(f"{command[0]} ended with {result.returncode}:\n{last_lines}")
+        return result.stdout
+
+    def make(self) -> None:
+        with self.step("context"):
+            for target, source in self.found.items():
+                destination = self.context / target
+                destination.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, destination)
+        if "debian.txt" in self.found:
+            with self.step("rootfs"):
+                self.make_rootfs(entries(self.found["debian.txt"]))
+        if "requirements.txt" in self.found:
+            with self.step("site-packages"):
+                self.make_site_packages()
+        with self.step("build"):
+            self.buildah("build", "--isolation", "chroot", "--format", "oci", "--tag", self.reference, "context")
+        with self.step("push"):
+            self.push()
+
+    def make_rootfs(self, packages: list[str]) -> None:
+        configuration = self.run("apt-config", "dump", "--no-empty", "--format", '%f "%v";%n', "Acquire")
+        options = [line for line in configuration.splitlines() if line.startswith(APT_OPTIONS)]
+        (self.work / "apt.conf").write_text("".join(f"{line}\n" for line in options), encoding="utf-8")
+        lists = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
+        self.run(
+            "mmdebstrap",
+            "--mode=root",
+            "--variant=essential",
+            # Without it the package usrmerge comes in, and with it all of perl.
+            "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+            f"--include={','.join(packages)}",
+            f"--aptopt={self.work}/apt.conf",
+            *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
+            *(f"--dpkgopt=path-include={pattern}" for pattern in LEFT_IN),
+            # What mmdebstrap takes over from the host has no business in an image.
+            '--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/resolv.conf" "$1/etc/hostname"',
+            platform.freedesktop_os_release()["VERSION_CODENAME"],
+            str(self.context / "rootfs.tar"),
+            *(str(path) for path in lists if path.suffix in (".list", ".sources") and path.stat().st_size),
+        )
+
+    def make_site_packages(self) -> None:
+        # The distribution's own Python, because the image gets the same one.
+        self.run(
+            *("/usr/bin/python3", "-m", "pip", "install", "--no-input", "--no-cache-dir", "--quiet"),
+            *("--only-binary=:all:", "--root-user-action=ignore"),
+            *("--target", str(self.context / "site-packages")),
+            *("--requirement", str(self.context / "requirements.txt")),
+        )
+
+    def push(self) -> None:
+        certificates = self.work / "certificates"
+        certificates.mkdir()
+        shutil.copy(self.params["ca_file"], certificates / "ca.crt")
+        self.buildah(
+            *("push", "--authfile", self.params["auth_file"], "--cert-dir", str(certificates)),
+            # The registry is next door: compressing a layer would take far longer than moving it.
+            *("--disable-compression", self.reference, f"docker://{self.reference}"),
+        )
+
+    def buildah(self, *arguments: str) -> str:
+        (self.work / "policy.json").write_text(
+            json.dumps({"default": [{"type": "insecureAcceptAnything"}]}), encoding="utf-8"
+        )
+        storage = ["--root", str(self.work / "storage"), "--runroot", str(self.work / "run")]
+        command, *rest = arguments
+        policy = ["--signature-policy", str(self.work / "policy.json")]
+        return self.run("buildah", *storage, command, *policy, *rest, environment={"BUILDAH_ISOLATION": "chroot"})
+
+
+def discard(work: Path) -> None:
+    """Remove what a build left, also one that was killed."""
+    mounts = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
+    for line in reversed(mounts):
+        target = line.split()[1]
+        if Path(target).is_relative_to(work):
+            subprocess.run(["umount", "--lazy", target], check=True, capture_output=True)
+    if work.exists():
+        shutil.rmtree(work)
+
+
+def build(params: dict[str, Any], found: dict[str, Path], reference: str, registry: Registry) -> dict[str, float]:
+    """Build and push the image, unless another build that was under way has done so meanwhile."""
+    repository, _, tag = reference.partition("/")[2].rpartition(":")
+    directory = Path(params["work_directory"])
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / f"{params['name']}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if registry.image(repository, tag):
+            return {}
+        work = directory / params["name"]
+        discard(work)
+        work.mkdir()
+        try:
+            task = Build(params, found, reference, work)
+            task.make()
+        finally:
+            discard(work)
+        return task.seconds
+
+
+def main() -> NoReturn:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "directory": {"type": "path", "required": True},
+            "programs": {"type": "list", "elements": "path", "default": []},
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "source": {"type": "path", "required": True},
+                    "target": {"type": "str", "required": True},
+                },
+            },
+            "prefix": {"type": "str", "required": True},
+            "ca_file": {"type": "path", "required": True},
+            "auth_file": {"type": "path", "required": True},
+            "work_directory": {"type": "path", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    name = module.params["name"]
+    try:
+        found = inputs(module.params)
+        tag = tag_of(found)
+        reference = f"{module.params['prefix']}/{name}:{tag}"
+        address, _, path = module.params["prefix"].partition("/")
+        credentials = basic_credentials(module.params["auth_file"], address)
+        if credentials is None:
+            # In check mode on a new host there is no registry yet, so the image would be built.
+            if module.check_mode:
+                module.exit_json(changed=True, image=reference, digest="", size=0, seconds={})
+            raise BuildError(f"{module.params['auth_file']}: holds no credentials for {address}")
+        registry = Registry(address, module.params["ca_file"], credentials)
+        repository = f"{path}/{name}" if path else name
+        image = registry.image(repository, tag)
+        seconds: dict[str, float] = {}
+        changed = image is None
+        if image is None and not module.check_mode:
+            seconds = build(module.params, found, reference, registry)
+            image = registry.image(repository, tag)
+            if image is None:
+                raise BuildError(f"{reference} was pushed, but the registry does not have it")
+    except (BuildError, OSError, RegistryError, subprocess.CalledProcessError) as error:
+        module.fail_json(msg=f"Image {name}: {error}")
+    module.exit_json(
+        changed=changed,
+        image=reference,
+        digest=image.digest if image else "",
+        size=image.size if image else 0,
+        seconds=seconds,
+    )
+
+
+if __name__ == "__main__":
+    main()
