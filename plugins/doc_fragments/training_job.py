@@ -1,0 +1,223 @@
+# Copyright: mlstack.kubernetes contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+"""What the documentation of tfjob and pytorchjob has in common."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  name:
+    description:
+      - Name of the job, and the beginning of its pods' names.
+      - Not needed with O(definition) or O(src) that hold one.
+    type: str
+  namespace:
+    description: Namespace of the job. V(default) where neither this nor the manifest names one.
+    type: str
+  state:
+    description:
+      - V(present) makes the job where it is not there, and with O(wait) waits for its end.
+        A job that is there with the same spec is left alone, even when it has long succeeded.
+      - V(absent) deletes the job, and with O(wait) waits until its pods are gone. Other options do not matter then.
+    type: str
+    choices: [present, absent]
+    default: present
+  image:
+    description: Image of the training containers. Needed here or in each role, unless a manifest is given.
+    type: str
+  image_pull_policy:
+    description: When the nodes pull the image.
+    type: str
+    choices: [Always, IfNotPresent, Never]
+  image_pull_secrets:
+    description: Names of the secrets to log in to the image's registry with.
+    type: list
+    elements: str
+  command:
+    description: Command of the training containers, in place of the image's entry point.
+    type: list
+    elements: str
+  args:
+    description: Arguments of the command.
+    type: list
+    elements: str
+  working_dir:
+    description: Directory in which the command starts.
+    type: str
+  env:
+    description:
+      - Environment variables, as a mapping of names to values or as a list of Kubernetes env entries.
+      - A value that is a mapping is taken as the rest of such an entry, for example C(valueFrom).
+      - A role's own variables are added to those of the job.
+    type: raw
+  resources:
+    description: Resource C(requests) and C(limits) of each training container, in Kubernetes' own form.
+    type: dict
+  restart_policy:
+    description:
+      - What happens when a training container fails. V(Never) where neither the job nor the role says anything,
+        so that a failure ends the job with its cause still readable.
+    type: str
+    choices: [Always, OnFailure, Never, ExitCode]
+  node_selector:
+    description: Labels that a node must have.
+    type: dict
+  tolerations:
+    description: Tolerations of the pods, in Kubernetes' own form.
+    type: list
+    elements: dict
+  service_account_name:
+    description: Service account of the pods.
+    type: str
+  security_context:
+    description: Security context of the pods, in Kubernetes' own form; for example C(fsGroup) for their volumes.
+    type: dict
+  volumes:
+    description: Volumes that every replica mounts. Each has one of O(volumes[].claim), O(volumes[].config_map),
+      O(volumes[].secret) and O(volumes[].empty_dir).
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: Name of the volume. Two entries of one name mount one volume at two places.
+        type: str
+        required: true
+      mount_path:
+        description: Directory in the container.
+        type: str
+        required: true
+      sub_path:
+        description: Directory in the volume to mount instead of its root.
+        type: str
+      read_only:
+        description: Whether to mount it read-only.
+        type: bool
+        default: false
+      claim:
+        description: Name of a PersistentVolumeClaim.
+        type: str
+      config_map:
+        description: Name of a ConfigMap.
+        type: str
+      secret:
+        description: Name of a Secret.
+        type: str
+      empty_dir:
+        description: An empty directory, on disk with V({}), or in memory with C(medium) set to V(Memory).
+        type: dict
+  run_policy:
+    description: How the job as a whole is run.
+    type: dict
+    suboptions:
+      clean_pod_policy:
+        description:
+          - Which pods are deleted when the job has finished; the operator's own default is V(None).
+          - A pod's log goes with the pod. With V(None) processes that do not end by themselves keep their resources.
+        type: str
+        choices: ['None', 'Running', 'All']
+      ttl_seconds_after_finished:
+        description: Seconds after its end at which the job is deleted.
+        type: int
+      active_deadline_seconds:
+        description:
+          - Seconds after which the operator ends the job. It may not notice on a job where nothing happens;
+            O(wait_timeout) does not depend on it.
+        type: int
+      backoff_limit:
+        description: Number of restarts after which the job fails.
+        type: int
+      suspend:
+        description: Whether the job is made without pods for now. It is then not waited for.
+        type: bool
+      scheduling_policy:
+        description: For gang scheduling.
+        type: dict
+        suboptions:
+          min_available:
+            description: Number of replicas that must fit at once.
+            type: int
+          queue:
+            description: Queue of the gang scheduler.
+            type: str
+          min_resources:
+            description: Resources that must be free at once.
+            type: dict
+          priority_class:
+            description: Priority class of the group.
+            type: str
+          schedule_timeout_seconds:
+            description: Seconds to try to place the group.
+            type: int
+  labels:
+    description: Labels of the job.
+    type: dict
+  annotations:
+    description: Annotations of the job.
+    type: dict
+  definition:
+    description:
+      - The job as a full manifest, a mapping or YAML text. It is taken as it is, and excludes the options that
+        describe a job by parts.
+    type: raw
+    aliases: [resource_definition]
+  src:
+    description: File or URL that holds the job as a full manifest. Excludes O(definition).
+    type: path
+  wait:
+    description: Whether to wait until the job has finished, or is gone with O(state=absent).
+    type: bool
+    default: true
+  wait_timeout:
+    description:
+      - Seconds to wait. After that the task fails, and the job goes on.
+      - An API server that restarts meanwhile is waited for.
+    type: int
+    default: 600
+  grace:
+    description:
+      - Seconds to bear with a state that does not heal by itself before the task fails. That is an image that
+        cannot be pulled, a volume that cannot be mounted, a ConfigMap or Secret that is missing, pods that the API
+        server refuses, and a pod that would fit no node even if that were empty.
+      - A pod that fits some node and waits for its turn is waited for without this limit. Where nodes are made on
+        demand, give a time in which one comes up.
+    type: int
+    default: 15
+  on_change:
+    description:
+      - What to do where the job is there with another spec. The operator does not bring running pods to a new spec.
+      - V(recreate) deletes it with its pods and makes it anew, after the API server has accepted the new one in a
+        dry run.
+    type: str
+    choices: [fail, recreate]
+    default: fail
+  on_failed:
+    description: What to do where the job is there with the same spec and has failed earlier; V(recreate) runs it again.
+    type: str
+    choices: [fail, recreate]
+    default: fail
+  on_stuck:
+    description:
+      - What to do with a job that this task has made and whose replicas never all started; see O(grace).
+      - Its diagnosis is returned in either case. A job that has once fully started is never deleted.
+    type: str
+    choices: [delete, keep]
+    default: delete
+requirements:
+  - kubernetes >= 24.2.0
+  - PyYAML >= 3.11
+  - openshift, with requests-oauthlib (only to log in to OpenShift by O(username) and O(password))
+notes:
+  - Names, roles, counts, images, quantities and policies are checked before the API server is asked. Then the objects
+    that the volumes and variables refer to must exist, and a server dry run of a pod of each role must pass.
+  - The job carries a hash of its spec in the annotation C(mlstack.kubernetes/spec-hash).
+attributes:
+  check_mode:
+    description: By a dry run on the API server with strict field validation.
+    support: full
+  diff_mode:
+    description: Shows labels, annotations and spec.
+    support: full
+"""

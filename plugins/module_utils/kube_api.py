@@ -1,0 +1,74 @@
+# Copyright: mlstack.kubernetes contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+"""What the rest of the collection knows of the Kubernetes API: JSON in, JSON out, and two kinds of failure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+Json = dict[str, Any]
+
+
+class ApiError(Exception):
+    """The API server answered, and refused."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+    @property
+    def is_object_missing(self) -> bool:
+        """The kind is served, the object is not there. For a kind that is not served the answer is plain text."""
+        return self.status == 404 and self.reason == "NotFound"
+
+    @property
+    def is_transient(self) -> bool:
+        return self.status == 429 or self.status >= 500
+
+
+class UnreachableError(Exception):
+    """No answer: nobody listens there, the connection broke, or it took too long."""
+
+
+class Lines(Protocol):
+    """The lines of a response that is still being received."""
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def close(self) -> None: ...
+
+
+class KubeApi(Protocol):
+    """What the collection asks of an API client; tests give it a fake one."""
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> Json: ...
+
+    def create(self, path: str, body: Json, dry_run: bool = False) -> Json: ...
+
+    def delete(self, path: str, uid: str | None = None, dry_run: bool = False) -> Json: ...
+
+    def lines(self, path: str, query: Mapping[str, str], read_timeout: float) -> Lines: ...
+
+
+def pods_path(namespace: str, name: str = "") -> str:
+    return _named(f"/api/v1/namespaces/{namespace}/pods", name)
+
+
+def events_path(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/events"
+
+
+def core_path(namespace: str, plural: str, name: str) -> str:
+    return _named(f"/api/v1/namespaces/{namespace}/{plural}", name)
+
+
+def jobs_path(namespace: str, plural: str, name: str = "") -> str:
+    return _named(f"/apis/kubeflow.org/v1/namespaces/{namespace}/{plural}", name)
+
+
+def _named(path: str, name: str) -> str:
+    return f"{path}/{name}" if name else path

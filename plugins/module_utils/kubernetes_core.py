@@ -1,0 +1,218 @@
+# Copyright: mlstack.kubernetes contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+"""The one place that knows kubernetes.core and the Kubernetes client.
+
+kubernetes.core gives the options for authentication, the reading of kubeconfig, in-cluster and environment
+settings, and the frame of a module. Requests are made on the connection pool that results, as plain JSON:
+the paths of the few kinds in use are known, so discovery (and its cache file) is not needed, and every
+request has a timeout and no hidden retries.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
+from ansible_collections.kubernetes.core.plugins.module_utils.k8s import client as core_client
+from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
+from ansible_collections.kubernetes.core.plugins.module_utils.k8s.resource import create_definitions
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json, UnreachableError
+
+try:
+    import urllib3
+    from kubernetes.client import rest
+except ImportError:
+    # AnsibleK8SModule says so.
+    pass
+
+__all__ = ["AUTH_ARG_SPEC", "AnsibleK8SModule", "Client", "ClientError", "connect", "read_documents"]
+
+CONNECT_TIMEOUT = 5.0
+READ_TIMEOUT = 20.0
+
+
+class ClientError(Exception):
+    """No client can be made from the given options."""
+
+
+class Client:
+    """Requests to one API server."""
+
+    def __init__(self, configuration: Any, headers: Mapping[str, Any]) -> None:
+        self._configuration = configuration
+        self._headers = headers
+        self._pool = rest.RESTClientObject(configuration).pool_manager
+
+    @property
+    def host(self) -> str:
+        return str(self._configuration.host)
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> Json:
+        return self.request("GET", path, query)
+
+    def create(self, path: str, body: Json, dry_run: bool = False) -> Json:
+        # Strict: an unknown or doubled field is an error, not a warning that nobody reads.
+        query = {"fieldValidation": "Strict", "fieldManager": "mlstack"}
+        if dry_run:
+            query["dryRun"] = "All"
+        return self.request("POST", path, query, body)
+
+    def delete(self, path: str, uid: str | None = None, dry_run: bool = False) -> Json:
+        """Deletes what `path` names, dependents first. With `uid`, only that very object."""
+        body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground"}
+        if uid:
+            body["preconditions"] = {"uid": uid}
+        return self.request("DELETE", path, {"dryRun": "All"} if dry_run else None, body)
+
+    def request(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Json | None = None) -> Json:
+        response = self._send(method, path, query, body, READ_TIMEOUT)
+        try:
+            data = response.data
+        except urllib3.exceptions.HTTPError as error:
+            raise UnreachableError(f"The API server at {self.host} broke the connection: {_sentence(error)}") from error
+        answer: Json = json.loads(data) if data else {}
+        return answer
+
+    def lines(self, path: str, query: Mapping[str, str], read_timeout: float) -> _ResponseLines:
+        return _ResponseLines(self._send("GET", path, query, None, read_timeout), self.host)
+
+    def _send(
+        self, method: str, path: str, query: Mapping[str, str] | None, body: Json | None, read_timeout: float
+    ) -> Any:
+        url = self.host + path + (f"?{urlencode(query)}" if query else "")
+        try:
+            response = self._pool.request(
+                method,
+                url,
+                headers=self._request_headers(),
+                body=None if body is None else json.dumps(body),
+                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=read_timeout),
+                preload_content=False,
+                retries=False,
+                redirect=False,
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise UnreachableError(f"The API server at {self.host} cannot be reached: {_sentence(error)}") from error
+        if response.status >= 300:
+            raise _api_error(response)
+        return response
+
+    def _request_headers(self) -> Any:
+        headers = urllib3.HTTPHeaderDict({"Accept": "application/json", "Content-Type": "application/json"})
+        for name, value in self._headers.items():
+            for item in value if isinstance(value, list) else [value]:
+                headers.add(name, item)
+        # Asked anew for each request, since tokens of exec plugins and service accounts are renewed.
+        for setting in self._configuration.auth_settings().values():
+            if setting["in"] == "header" and setting["value"]:
+                headers[setting["key"]] = setting["value"]
+        return headers
+
+
+class _ResponseLines:
+    def __init__(self, response: Any, host: str) -> None:
+        self._response = response
+        self._host = host
+
+    def __iter__(self) -> Iterator[str]:
+        rest_of_line = b""
+        try:
+            # A chunked response hands over what has arrived instead of waiting for a full block.
+            for chunk in self._response.stream(amt=None if self._response.chunked else 65536):
+                *lines, rest_of_line = (rest_of_line + chunk).split(b"\n")
+                for line in lines:
+                    yield line.decode("utf-8", errors="replace")
+        except urllib3.exceptions.HTTPError as error:
+            raise UnreachableError(
+                f"The API server at {self._host} broke the connection: {_sentence(error)}"
+            ) from error
+        if rest_of_line:
+            yield rest_of_line.decode("utf-8", errors="replace")
+
+    def close(self) -> None:
+        self._response.close()
+
+
+def connect(module: Any) -> Client:
+    """A client from the authentication options of `module`, or from the environment where they are not given."""
+    auth = core_client._create_auth_spec(module)
+    if auth.get("username") and auth.get("password") and auth.get("host") and not auth.get("api_key"):
+        auth["api_key"] = _openshift_token(auth)
+    try:
+        configuration = core_client._create_configuration(auth)
+    except Exception as error:
+        # kubernetes.config raises its own ConfigException, and whatever yaml, json, base64 and the file system raise.
+        where = f" {auth['kubeconfig']}" if isinstance(auth.get("kubeconfig"), str) else ""
+        raise ClientError(
+            f"No usable kubeconfig{where}: {_full_stop(str(error))} "
+            "Name one with `kubeconfig` or the environment variable K8S_AUTH_KUBECONFIG, or give `host` and `api_key`."
+        ) from error
+    return Client(configuration, core_client._create_headers(module))
+
+
+def read_documents(definition: Any, src: str | None) -> list[Json] | None:
+    """The manifests in `definition` or `src`, None where neither is given; ClientError where they cannot be read."""
+    if definition is None and src is None:
+        return None
+    try:
+        return [dict(found) for found in create_definitions({"resource_definition": definition, "src": src})]
+    except Exception as error:
+        # Whatever yaml, the file system, urllib and a document that is no mapping raise.
+        raise ClientError(f"{'src' if definition is None else 'definition'}: cannot be read: {error}") from error
+
+
+def _openshift_token(auth: Mapping[str, Any]) -> str:
+    """Kubernetes itself has no login by password; OpenShift has one, by OAuth."""
+    try:
+        from openshift.helper.userpassauth import OCPLoginConfiguration  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise ClientError(
+            "`username` and `password` log in to OpenShift, for which the Python package `openshift` "
+            f"(with `requests-oauthlib`) is needed: {error}. Install it, or use `kubeconfig` or `api_key`."
+        ) from error
+    try:
+        login = OCPLoginConfiguration(
+            host=str(auth["host"]).rstrip("/"), ocp_username=auth["username"], ocp_password=auth["password"]
+        )
+        login.verify_ssl = auth.get("verify_ssl", True)
+        login.ssl_ca_cert = auth.get("ssl_ca_cert")
+        login.get_token()
+        return str(login.token["access_token"])
+    except Exception as error:
+        raise ClientError(f"The OpenShift login of {auth['username']} at {auth['host']} failed: {error}") from error
+
+
+def _api_error(response: Any) -> ApiError:
+    try:
+        text = response.data.decode("utf-8", errors="replace")
+    except urllib3.exceptions.HTTPError:
+        text = ""
+    try:
+        answer = json.loads(text)
+        message, reason = str(answer["message"]), str(answer.get("reason", ""))
+    except (ValueError, KeyError, TypeError):
+        message, reason = text.strip()[:500] or f"HTTP status {response.status}", str(response.reason or "")
+    return ApiError(response.status, reason, message)
+
+
+def _sentence(error: BaseException) -> str:
+    """The innermost cause: urllib3 wraps it in the name of its pool and the story of its retries."""
+    if isinstance(error, urllib3.exceptions.ReadTimeoutError):
+        return "no answer in time."
+    # A refused connection is made known by a kind of timeout, of all things.
+    is_refusal = isinstance(error, urllib3.exceptions.NewConnectionError)
+    if isinstance(error, urllib3.exceptions.ConnectTimeoutError) and not is_refusal:
+        return f"no connection within {CONNECT_TIMEOUT:.0f} seconds."
+    cause = error
+    while isinstance(inner := getattr(cause, "reason", None) or cause.__cause__, BaseException):
+        cause = inner
+    known = cause.strerror if isinstance(cause, OSError) else None
+    return _full_stop(str(known or cause) or type(cause).__name__)
+
+
+def _full_stop(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."

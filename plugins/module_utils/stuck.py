@@ -1,0 +1,163 @@
+# Copyright: mlstack.kubernetes contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+"""States of a job from which it will not come free by itself, and how long to bear with each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
+    JobKind,
+    as_dict,
+    as_list,
+    replicas_of,
+)
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import container_statuses, has_started
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import Json
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.quantities import parse_quantity
+
+UNSCHEDULABLE = "Unschedulable"
+CRASH_LOOP = "CrashLoopBackOff"
+# The kubelet goes to and fro between these; to us they are one.
+IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "RegistryUnavailable")
+CONTAINER_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError", "InvalidImageName")
+AT_ONCE = ("InvalidImageName",)
+MOUNT_REASONS = ("FailedMount", "FailedAttachVolume")
+POD_REFUSED = "FailedCreatePod"
+# The first restarts are often a race between the replicas of a job that is starting.
+CRASHES = 5
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """Why one pod (or the job, which then has no pod) cannot go on."""
+
+    subject: str
+    reason: str
+    message: str
+    container: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.subject, "image" if self.reason in IMAGE_REASONS else self.reason
+
+
+def find_stuck(kind: JobKind, job: Json, pods: Mapping[str, Json], events: Iterable[Json]) -> Iterator[Stuck]:
+    """Every sign of trouble in the present picture; `events` are the warnings of the namespace."""
+    by_object: dict[str, list[Json]] = {}
+    for event in events:
+        by_object.setdefault(str(as_dict(event.get("involvedObject")).get("uid")), []).append(event)
+    if any(replica.pod not in pods for replica in replicas_of(kind, job)):
+        for event in by_object.get(str(job["metadata"].get("uid")), []):
+            if event.get("reason") == POD_REFUSED:
+                yield Stuck(job["metadata"]["name"], POD_REFUSED, str(event.get("message")))
+    for name, pod in pods.items():
+        yield from _find_in_pod(kind, name, pod, by_object.get(str(pod["metadata"].get("uid")), []))
+
+
+def _find_in_pod(kind: JobKind, name: str, pod: Json, events: list[Json]) -> Iterator[Stuck]:
+    status = as_dict(pod.get("status"))
+    if status.get("phase") in ("Succeeded", "Failed") or pod["metadata"].get("deletionTimestamp"):
+        return
+    for condition in map(as_dict, as_list(status.get("conditions"))):
+        if condition.get("type") == "PodScheduled" and condition.get("reason") == UNSCHEDULABLE:
+            yield Stuck(name, UNSCHEDULABLE, str(condition.get("message")))
+    for container in container_statuses(pod):
+        waiting = as_dict(as_dict(container.get("state")).get("waiting"))
+        reason = str(waiting.get("reason"))
+        crashes = reason == CRASH_LOOP and container.get("restartCount", 0) >= CRASHES
+        if reason in IMAGE_REASONS or reason in CONTAINER_REASONS or crashes:
+            yield Stuck(name, reason, str(waiting.get("message") or ""), str(container.get("name")))
+    if not has_started(kind, pod):
+        for event in events:
+            if event.get("reason") in MOUNT_REASONS:
+                yield Stuck(name, str(event["reason"]), str(event.get("message")))
+
+
+class Patience:
+    """Remembers since when each trouble has lasted without a break."""
+
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
+        self._since: dict[tuple[str, str], float] = {}
+
+    def lost_with(self, troubles: Iterable[Stuck], now: float) -> list[Stuck]:
+        """Those of the present `troubles` that have outlasted the grace."""
+        present = {trouble.key: trouble for trouble in troubles}
+        self._since = {key: self._since.get(key, now) for key in present}
+        return [
+            trouble
+            for key, trouble in present.items()
+            if now - self._since[key] >= (0 if trouble.reason in AT_ONCE else self._grace)
+        ]
+
+    def renew(self, trouble: Stuck, now: float) -> None:
+        self._since[trouble.key] = now
+
+
+# -- whether waiting for room can help
+
+
+def could_ever_fit(pod: Json, nodes: Iterable[Json]) -> bool:
+    """Whether some node, were it empty, would take the pod. Then the pod is only waiting for its turn.
+
+    Looks at node selector, taints and resources. What it does not know (affinity, topology) counts as fitting.
+    """
+    spec = as_dict(pod.get("spec"))
+    wanted = requests_of(spec)
+    return any(
+        _labels_match(spec, node)
+        and _taints_tolerated(spec, node)
+        and all(amount <= allocatable(node, resource) for resource, amount in wanted.items())
+        for node in nodes
+    )
+
+
+def requests_of(pod_spec: Json) -> dict[str, Decimal]:
+    """The sum over the containers, or the largest init container where that is more."""
+    total: dict[str, Decimal] = {}
+    for container in as_list(pod_spec.get("containers")):
+        for resource, amount in _container_requests(container).items():
+            total[resource] = total.get(resource, Decimal(0)) + amount
+    for container in as_list(pod_spec.get("initContainers")):
+        for resource, amount in _container_requests(container).items():
+            total[resource] = max(total.get(resource, Decimal(0)), amount)
+    return total
+
+
+def _container_requests(container: Json) -> dict[str, Decimal]:
+    resources = as_dict(container.get("resources"))
+    # A limit without a request is a request, too.
+    quantities = {**as_dict(resources.get("limits")), **as_dict(resources.get("requests"))}
+    return {resource: parse_quantity(quantity) for resource, quantity in quantities.items()}
+
+
+def allocatable(node: Json, resource: str) -> Decimal:
+    return parse_quantity(as_dict(as_dict(node.get("status")).get("allocatable")).get(resource, "0"))
+
+
+def _labels_match(pod_spec: Json, node: Json) -> bool:
+    labels = as_dict(node["metadata"].get("labels"))
+    return all(labels.get(key) == value for key, value in as_dict(pod_spec.get("nodeSelector")).items())
+
+
+def _taints_tolerated(pod_spec: Json, node: Json) -> bool:
+    tolerations = [as_dict(entry) for entry in as_list(pod_spec.get("tolerations"))]
+    return all(
+        # Kubernetes' own taints tell of a passing condition: not ready, under pressure, cordoned.
+        str(taint.get("key")).startswith("node.kubernetes.io/")
+        or taint.get("effect") == "PreferNoSchedule"
+        or any(_tolerates(toleration, taint) for toleration in tolerations)
+        for taint in map(as_dict, as_list(as_dict(node.get("spec")).get("taints")))
+    )
+
+
+def _tolerates(toleration: Json, taint: Json) -> bool:
+    if toleration.get("effect") not in (None, "", taint.get("effect")):
+        return False
+    if toleration.get("operator") == "Exists":
+        return toleration.get("key") in (None, "", taint.get("key"))
+    return toleration.get("key") == taint.get("key") and (toleration.get("value") or "") == (taint.get("value") or "")

@@ -1,0 +1,206 @@
+# Copyright: mlstack.kubernetes contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+"""A live picture of some objects: one LIST, then one watch stream each, mended when it breaks."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import (
+    ApiError,
+    Json,
+    KubeApi,
+    Lines,
+    UnreachableError,
+)
+
+# A server ends a watch after this time; its bookmarks come about once a minute, so longer silence means a dead line.
+WATCH_SECONDS = 300
+SILENCE_SECONDS = 90.0
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 5.0
+
+
+class _ExpiredError(Exception):
+    """The server no longer has the history since our resourceVersion."""
+
+
+@dataclass
+class Source:
+    """What one stream watches."""
+
+    path: str
+    selector: Mapping[str, str] = field(default_factory=dict)
+    # An optional source that may not be read is left out of the picture.
+    optional: bool = False
+
+
+@dataclass
+class _Report:
+    source: str
+    # The whole picture after a LIST; else one object and how it changed.
+    items: list[Json] | None = None
+    change: str = ""
+    item: Json = field(default_factory=dict)
+    error: Exception | None = None
+    is_fatal: bool = False
+
+
+class Picture:
+    """The objects of every source by name, kept current while `updates` is iterated over."""
+
+    def __init__(self, api: KubeApi, sources: Mapping[str, Source]) -> None:
+        self.objects: dict[str, dict[str, Json]] = {name: {} for name in sources}
+        # Sources whose first LIST has come.
+        self.known: set[str] = set()
+        # Sources that are cut off at the moment, with the reason.
+        self.trouble: dict[str, str] = {}
+        self.skipped: dict[str, str] = {}
+        self._reports: queue.Queue[_Report] = queue.Queue()
+        self._streams = [_Stream(api, name, source, self._reports) for name, source in sources.items()]
+
+    def __enter__(self) -> Picture:
+        for stream in self._streams:
+            stream.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream in self._streams:
+            stream.stop()
+
+    def updates(self, deadline: float, tick: float = 1.0) -> Iterator[None]:
+        """Yields after every change and at least once in `tick` seconds, until time.monotonic() reaches `deadline`."""
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                self._take(self._reports.get(timeout=min(left, tick)))
+                # What has come meanwhile belongs to the same moment.
+                while True:
+                    self._take(self._reports.get_nowait())
+            except queue.Empty:
+                pass
+            yield
+
+    def _take(self, report: _Report) -> None:
+        objects = self.objects[report.source]
+        if report.error is not None:
+            if report.is_fatal:
+                raise report.error
+            if isinstance(report.error, ApiError) and not report.error.is_transient:
+                self.skipped[report.source] = str(report.error)
+                self.known.add(report.source)
+            else:
+                self.trouble[report.source] = str(report.error)
+            return
+        self.trouble.pop(report.source, None)
+        if report.items is not None:
+            objects.clear()
+            objects.update((item["metadata"]["name"], item) for item in report.items)
+            self.known.add(report.source)
+        elif report.change == "DELETED":
+            objects.pop(report.item["metadata"]["name"], None)
+        else:
+            objects[report.item["metadata"]["name"]] = report.item
+
+
+class _Stream(threading.Thread):
+    def __init__(self, api: KubeApi, name: str, source: Source, reports: queue.Queue[_Report]) -> None:
+        super().__init__(name=f"watch {name}", daemon=True)
+        self._api = api
+        self._source_name = name
+        self._source = source
+        self._reports = reports
+        self._stopped = threading.Event()
+        self._lines: Lines | None = None
+
+    def stop(self) -> None:
+        # The thread may sit in a read, and it is a daemon: nobody has to wait for it.
+        self._stopped.set()
+
+    def run(self) -> None:
+        pause = FIRST_PAUSE
+        version = ""
+        while not self._stopped.is_set():
+            try:
+                if not version:
+                    version = self._list()
+                begin = time.monotonic()
+                version = self._watch(version)
+                if time.monotonic() - begin > LONGEST_PAUSE:
+                    pause = FIRST_PAUSE
+                    continue
+                # A server that ends streams at once is going down: wait, then go on from `version`.
+                self._stopped.wait(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+                continue
+            except _ExpiredError:
+                version = ""
+                continue
+            except ApiError as error:
+                if not error.is_transient:
+                    self._report(error=error, is_fatal=not self._source.optional)
+                    return
+                self._report(error=error)
+            except UnreachableError as error:
+                self._report(error=error)
+            except Exception as error:  # Nobody else would see it.
+                self._report(error=error, is_fatal=True)
+                return
+            # After a break nothing is sure: the server may have been restored from a backup.
+            version = ""
+            self._stopped.wait(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _list(self) -> str:
+        answer = self._api.get(self._source.path, self._source.selector)
+        self._report(items=answer.get("items") or [])
+        return str(answer["metadata"]["resourceVersion"])
+
+    def _watch(self, version: str) -> str:
+        """Reports changes since `version` until the server ends the stream; returns where to go on."""
+        query = {
+            **self._source.selector,
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        try:
+            lines = self._api.lines(self._source.path, query, SILENCE_SECONDS)
+        except ApiError as error:
+            if error.status == 410:
+                raise _ExpiredError from error
+            raise
+        try:
+            for line in lines:
+                if self._stopped.is_set():
+                    break
+                event = json.loads(line)
+                change, item = event["type"], event["object"]
+                if change == "ERROR":
+                    if item.get("code") == 410:
+                        raise _ExpiredError
+                    raise ApiError(int(item.get("code") or 500), str(item.get("reason")), str(item.get("message")))
+                version = item["metadata"]["resourceVersion"]
+                if change != "BOOKMARK":
+                    self._report(change=change, item=item)
+        except json.JSONDecodeError as error:
+            raise UnreachableError("The API server's stream broke in the middle of an object.") from error
+        finally:
+            lines.close()
+        return version
+
+    def _report(
+        self,
+        items: list[Json] | None = None,
+        change: str = "",
+        item: Json | None = None,
+        error: Exception | None = None,
+        is_fatal: bool = False,
+    ) -> None:
+        self._reports.put(_Report(self._source_name, items, change, item or {}, error, is_fatal))
