@@ -104,6 +104,12 @@ size:
   returned: success
   type: int
   sample: 19482211
+packages:
+  description: The entries of C(debian.txt) and C(requirements.txt).
+  returned: success
+  type: list
+  elements: str
+  sample: [python3, six==1.16.0]
 seconds:
   description: Time that each step of the build took. Empty where nothing was built.
   returned: success
@@ -133,6 +139,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.registry_api im
 
 # Part of every hash. To be raised when this module makes something else of the same inputs.
 RECIPE = 1
+PACKAGE_LISTS = ("debian.txt", "requirements.txt")
 # Never part of a hash or of an image.
 IGNORED = ("__pycache__", "README.md")
 # Documentation and translations, which nobody reads in a container; the copyright files stay.
@@ -176,7 +183,7 @@ def inputs(params: dict[str, Any]) -> dict[str, Path]:
 def tag_of(found: dict[str, Path]) -> str:
     digest = hashlib.sha256(f"{RECIPE} {platform.machine()}".encode())
     for target, path in sorted(found.items()):
-        if target in ("debian.txt", "requirements.txt"):
+        if target in PACKAGE_LISTS:
             content = hashlib.sha256("\n".join(entries(path)).encode()).hexdigest()
         else:
             with path.open("rb") as stream:
@@ -241,7 +248,7 @@ class Build:
         configuration = self.run("apt-config", "dump", "--no-empty", "--format", '%f "%v";%n', "Acquire")
         options = [line for line in configuration.splitlines() if line.startswith(APT_OPTIONS)]
         (self.work / "apt.conf").write_text("".join(f"{line}\n" for line in options), encoding="utf-8")
-        lists = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
+        sources = [*Path("/etc/apt").glob("sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
         self.run(
             "mmdebstrap",
             "--mode=root",
@@ -256,7 +263,7 @@ class Build:
             '--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/resolv.conf" "$1/etc/hostname"',
             platform.freedesktop_os_release()["VERSION_CODENAME"],
             str(self.context / "rootfs.tar"),
-            *(str(path) for path in lists if path.suffix in (".list", ".sources") and path.stat().st_size),
+            *(str(path) for path in sources if path.suffix in (".list", ".sources") and path.stat().st_size),
         )
 
     def make_site_packages(self) -> None:
@@ -344,6 +351,7 @@ def main() -> NoReturn:
     name = module.params["name"]
     try:
         found = inputs(module.params)
+        packages = [entry for target in PACKAGE_LISTS if target in found for entry in entries(found[target])]
         tag = tag_of(found)
         reference = f"{module.params['prefix']}/{name}:{tag}"
         address, _, path = module.params["prefix"].partition("/")
@@ -351,7 +359,7 @@ def main() -> NoReturn:
         if credentials is None:
             # In check mode on a new host there is no registry yet, so the image would be built.
             if module.check_mode:
-                module.exit_json(changed=True, image=reference, digest="", size=0, seconds={})
+                module.exit_json(changed=True, image=reference, digest="", size=0, packages=packages, seconds={})
             raise BuildError(f"{module.params['auth_file']}: holds no credentials for {address}")
         registry = Registry(address, module.params["ca_file"], credentials)
         repository = f"{path}/{name}" if path else name
@@ -370,6 +378,7 @@ def main() -> NoReturn:
         image=reference,
         digest=image.digest if image else "",
         size=image.size if image else 0,
+        packages=packages,
         seconds=seconds,
     )
 
