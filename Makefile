@@ -17,6 +17,8 @@ PYTHON ?= python3
 
 VENV := .venv
 BIN := $(VENV)/bin
+# Most files of the package `ansible` are never used: Python compiles those that are when it first reads them.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile
 # Their age says whether .venv is older than the requirements.
 RUNTIME := $(VENV)/requirements.stamp
 DEVELOPMENT := $(VENV)/requirements-dev.stamp
@@ -120,10 +122,10 @@ $(RUNTIME): requirements.txt meta/ee-requirements.txt
 	  echo "$(PYTHON) cannot make virtual environments. On Debian: apt-get install python3-venv" >&2; exit 1; }
 	$(call say,Installing requirements.txt into $(VENV))
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	$(PIP) -r requirements.txt
 	@touch $@
 
 $(DEVELOPMENT): requirements-dev.txt $(RUNTIME)
 	$(call say,Installing requirements-dev.txt into $(VENV))
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
 	@touch $@
