@@ -1,7 +1,7 @@
 """ansible-test sanity and antsibull-docs on the collection as it is built.
 
 ansible-test wants a collection below a directory `ansible_collections`, and its dependencies beside it.
-The tarball is unpacked to such a place, and the dependencies are linked from the Python environment,
+The tarball is unpacked to such a place, and the dependencies are copied from the Python environment,
 so that neither a container nor a Galaxy server is needed.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -54,13 +55,13 @@ def unpack(root: Path) -> Path:
     return collection
 
 
-def link_dependencies(root: Path) -> None:
-    dependencies = yaml.safe_load((CHECKOUT / "galaxy.yml").read_text())["dependencies"]
-    for namespace in {name.split(".")[0] for name in dependencies}:
-        (installed,) = (
-            Path(path) / namespace for path in ansible_collections.__path__ if (Path(path) / namespace).is_dir()
-        )
-        (root / "ansible_collections" / namespace).symlink_to(installed)
+def copy_dependencies(root: Path) -> None:
+    """Put the dependencies beside the collection. Copies: antsibull-docs follows links, and finds nothing in a .venv
+    that Git ignores."""
+    for name in yaml.safe_load((CHECKOUT / "galaxy.yml").read_text())["dependencies"]:
+        place = Path(*name.split("."))
+        (installed,) = (Path(path) / place for path in ansible_collections.__path__ if (Path(path) / place).is_dir())
+        shutil.copytree(installed, root / "ansible_collections" / place)
 
 
 def prepare_home() -> None:
@@ -83,7 +84,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         collection = unpack(root)
-        link_dependencies(root)
+        copy_dependencies(root)
         # The settings of the checkout would lead Ansible past the unpacked collection.
         settings = root / "ansible.cfg"
         settings.touch()
