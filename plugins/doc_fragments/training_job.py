@@ -206,6 +206,7 @@ options:
     choices: [delete, keep]
     default: delete
 requirements:
+  - python >= 3.10
   - kubernetes >= 24.2.0
   - PyYAML >= 3.11
   - openshift, with requests-oauthlib (only to log in to OpenShift by O(username) and O(password))
