@@ -281,8 +281,9 @@ class Build:
         shutil.copy(self.params["ca_file"], certificates / "ca.crt")
         self.buildah(
             *("push", "--authfile", self.params["auth_file"], "--cert-dir", str(certificates)),
-            # The registry is next door: compressing a layer would take far longer than moving it.
-            *("--disable-compression", self.reference, f"docker://{self.reference}"),
+            # A node unpacks zstd in a third of the time that gzip takes.
+            *("--compression-format", "zstd", "--compression-level", "1"),
+            *(self.reference, f"docker://{self.reference}"),
         )
 
     def buildah(self, *arguments: str) -> str:
