@@ -131,7 +131,7 @@ def train(cluster: Cluster, options: argparse.Namespace) -> None:
         optimizer.apply(tape.gradient(loss, model.trainable_variables))
         if step % options.report_steps == 0:
             # Runs on the worker, so it is in the worker's log.
-            tf.print("worker=", worker, " step=", step, " loss=", loss, sep="", output_stream=sys.stdout)
+            tf.print("worker=", worker, " step=", step, " batch_loss=", loss, sep="", output_stream=sys.stdout)
         return loss
 
     checkpoints = scalars = None
@@ -171,8 +171,12 @@ def train(cluster: Cluster, options: argparse.Namespace) -> None:
 
     for job in ("worker", "ps"):
         for index in range(len(cluster.addresses[job])):
-            with tf.device(device(job, index)):
-                tf.io.write_file(FINISHED, "")
+            try:
+                with tf.device(device(job, index)):
+                    tf.io.write_file(FINISHED, "")
+            except tf.errors.UnavailableError:
+                # The training went on without it.
+                print(f"warning: {job} {index} was lost", file=sys.stderr)
 
 
 def report_from_parameter_servers(cluster: Cluster, variables: list[tf.Variable], step: int) -> None:
@@ -191,7 +195,12 @@ def main() -> None:
     options = arguments()
     cluster = Cluster(os.environ["TF_CONFIG"])
     if cluster.job == "chief":
-        train(cluster, options)
+        try:
+            train(cluster, options)
+        except tf.errors.UnavailableError as error:
+            print(f"error: a task of the cluster was lost: {error.message}", file=sys.stderr, flush=True)
+            # An orderly exit would ask the lost task to clean up, and bury this line under its complaints.
+            os._exit(1)
     else:
         serve(cluster, options)
 
