@@ -257,7 +257,7 @@ class Lifecycle:
     def _follow(self, job: Json, created: bool) -> Json:
         """The job's result: at once, or with `wait` when nothing more will happen to it."""
         course = _Course(job, created, time.monotonic())
-        if not self._options.wait or is_at_rest(job):
+        if not self._options.wait or self._options.check_mode or is_at_rest(job):
             self._look_once(course)
         else:
             self._watch(course)
@@ -267,7 +267,7 @@ class Lifecycle:
 
     def _look_once(self, course: _Course) -> None:
         """What is to be seen of a job that is not waited for, with the causes where it has failed."""
-        if self._options.check_mode or course.created:
+        if course.created:
             return
         sources = self._sources()
         course.pods = {pod["metadata"]["name"]: pod for pod in self._list(sources["pods"])}

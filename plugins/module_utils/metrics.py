@@ -82,7 +82,7 @@ def unmet(expected: Expectation, series: Series, where: str) -> list[str]:
         )
     if not values:
         problems.append(
-            f"{name}: wanted values, but nothing in the log of {where} matches {expected.pattern.pattern!r}."
+            f"{name}: wanted values, but nothing in the log of {where} matches '{expected.pattern.pattern}'."
         )
         return problems
     for wanted, sign, verb in ((expected.falls, -1, "fall"), (expected.rises, 1, "rise")):

@@ -221,7 +221,7 @@ def _read_log(
 def _evidence_problems(replica: Replica, reading: _Reading, wanted: Wanted) -> list[str]:
     pattern = wanted.evidence[replica.role.lower()].pattern
     if reading.error:
-        return [f"{replica.name}: wanted {pattern!r} in its log, but that cannot be read: {reading.error}"]
+        return [f"{replica.name}: wanted '{pattern}' in its log, but that cannot be read: {reading.error}"]
     if reading.evidence is None:
-        return [f"{replica.name}: wanted {pattern!r} in its log, but none of its {reading.lines} lines matches."]
+        return [f"{replica.name}: wanted '{pattern}' in its log, but none of its {reading.lines} lines matches."]
     return []

@@ -1,0 +1,140 @@
+"""An API server in a few lines: objects by path, watch streams that a test feeds, and failures on order."""
+
+from __future__ import annotations
+
+import copy
+import json
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json, UnreachableError
+
+END = object()
+
+
+def not_found(name: str) -> ApiError:
+    return ApiError(404, "NotFound", f'"{name}" not found')
+
+
+class FakeLines:
+    def __init__(self, items: Iterator[str]) -> None:
+        self._items = items
+
+    def __iter__(self) -> Iterator[str]:
+        return self._items
+
+    def close(self) -> None:
+        pass
+
+
+class FakeApi:
+    def __init__(self) -> None:
+        self.objects: dict[str, Json] = {}
+        self.logs: dict[str, list[str]] = {}
+        self.calls: list[tuple[str, str]] = []
+        self.on_create: Callable[[str, Json], None] = lambda path, body: None
+        self.on_dry_run: Callable[[str, Json], None] = lambda path, body: None
+        self.on_delete: Callable[[str], None] = lambda path: None
+        # Errors that the next LISTs and watches of a path raise, in turn.
+        self.failures: dict[str, list[Exception]] = {}
+        self._version = 0
+        self._watches: dict[str, list[queue.Queue[Any]]] = {}
+        self._lock = threading.RLock()
+
+    @property
+    def writes(self) -> list[tuple[str, str]]:
+        return [call for call in self.calls if call[0] in ("create", "delete")]
+
+    # -- what a test does to the cluster
+
+    def put(self, path: str, item: Json) -> Json:
+        with self._lock:
+            change = "MODIFIED" if path in self.objects else "ADDED"
+            self._version += 1
+            item = copy.deepcopy(item)
+            item["metadata"]["resourceVersion"] = str(self._version)
+            self.objects[path] = item
+            self._tell(path, {"type": change, "object": item})
+            return item
+
+    def drop(self, path: str) -> None:
+        with self._lock:
+            item = self.objects.pop(path)
+            self._tell(path, {"type": "DELETED", "object": item})
+
+    def break_watches(self, path: str, with_what: object = END) -> None:
+        with self._lock:
+            for stream in self._watches.pop(path, []):
+                stream.put(with_what)
+
+    def _tell(self, path: str, event: Json) -> None:
+        for stream in self._watches.get(path.rpartition("/")[0], []):
+            stream.put(json.dumps(event))
+
+    # -- what the code under test asks
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> Json:
+        with self._lock:
+            self._note("get", path)
+            if path in self.objects:
+                return copy.deepcopy(self.objects[path])
+            if query is None and not path.endswith(("s",)):
+                raise not_found(path.rpartition("/")[2])
+            items = [copy.deepcopy(item) for key, item in self.objects.items() if key.rpartition("/")[0] == path]
+            if query is None and not items:
+                raise not_found(path.rpartition("/")[2])
+            return {"items": items, "metadata": {"resourceVersion": str(self._version)}}
+
+    def create(self, path: str, body: Json, dry_run: bool = False) -> Json:
+        body = copy.deepcopy(body)
+        if dry_run:
+            self.on_dry_run(path, body)
+            return body
+        self._note("create", path)
+        self.on_create(path, body)
+        key = f"{path}/{body['metadata']['name']}"
+        if key in self.objects:
+            raise ApiError(409, "AlreadyExists", f"{key} already exists")
+        body["metadata"]["uid"] = f"uid-{self._version + 1}"
+        return self.put(key, body)
+
+    def delete(self, path: str, uid: str | None = None, dry_run: bool = False) -> Json:
+        if dry_run:
+            return {}
+        self._note("delete", path)
+        if path not in self.objects:
+            raise not_found(path)
+        if uid and self.objects[path]["metadata"]["uid"] != uid:
+            raise ApiError(409, "Conflict", "the uid does not match")
+        self.drop(path)
+        self.on_delete(path)
+        return {}
+
+    def lines(self, path: str, query: Mapping[str, str], read_timeout: float) -> FakeLines:
+        with self._lock:
+            if path.endswith("/log"):
+                pod = path.split("/")[-2]
+                if pod not in self.logs:
+                    raise not_found(pod)
+                return FakeLines(iter(self.logs[pod]))
+            self._note("watch", path)
+            stream: queue.Queue[Any] = queue.Queue()
+            self._watches.setdefault(path, []).append(stream)
+            return FakeLines(self._follow(stream))
+
+    def _follow(self, stream: queue.Queue[Any]) -> Iterator[str]:
+        while (item := stream.get()) is not END:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+    def _note(self, verb: str, path: str) -> None:
+        self.calls.append((verb, path))
+        if self.failures.get(path):
+            raise self.failures[path].pop(0)
+
+
+def unreachable() -> UnreachableError:
+    return UnreachableError("The API server at https://example.test cannot be reached: Connection refused.")

@@ -1,0 +1,411 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from ansible_collections.mlstack.kubernetes.plugins.module_utils import lifecycle as lifecycle_module
+from ansible_collections.mlstack.kubernetes.plugins.module_utils import watch
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import TFJOB, InvalidJobError, build
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.lifecycle import JobError, Lifecycle, Options
+
+from .builders import ended, event, pod, running, tf_params, waiting
+from .fake_api import FakeApi, unreachable
+
+JOBS = "/apis/kubeflow.org/v1/namespaces/default/tfjobs"
+PODS = "/api/v1/namespaces/default/pods"
+EVENTS = "/api/v1/namespaces/default/events"
+JOB = f"{JOBS}/mnist"
+SMALL = {"chief": {"count": 1}}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(watch, "LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(lifecycle_module, "RESTART_SECONDS", 1.0)
+
+
+class Cluster:
+    """A fake API with an operator that obeys the test."""
+
+    def __init__(self) -> None:
+        self.api = FakeApi()
+        self.warnings: list[str] = []
+        self._workers: list[threading.Thread] = []
+        self._over = False
+
+    def lifecycle(self, **options: Any) -> Lifecycle:
+        options = {"wait_timeout": 5, "grace": 0.2, **options}
+        return Lifecycle(self.api, TFJOB, "default", "mnist", Options(**options), self.warnings.append)
+
+    def present(self, options: dict[str, Any] | None = None, **params: Any) -> Json:
+        wanted = build(TFJOB, tf_params(**{"replicas": SMALL, **params}))
+        return self.lifecycle(**(options or {})).present(wanted)
+
+    def absent(self, **options: Any) -> Json:
+        return self.lifecycle(**options).absent()
+
+    def later(self, *steps: Callable[[], object], pause: float = 0.05) -> None:
+        """Does the steps one after another while the code under test waits, as soon as there is a job."""
+
+        def work() -> None:
+            end = time.monotonic() + 5
+            while JOB not in self.api.objects and not self._over and time.monotonic() < end:
+                time.sleep(0.005)
+            for step in steps:
+                time.sleep(pause)
+                if not self._over:
+                    step()
+
+        thread = threading.Thread(target=work)
+        self._workers.append(thread)
+        thread.start()
+
+    def condition(self, *kinds: str) -> None:
+        job = self.api.objects[JOB]
+        conditions = [{"type": kind, "status": "True", "reason": kind, "message": f"{kind}!"} for kind in kinds]
+        self.api.put(JOB, {**job, "status": {"conditions": conditions}})
+
+    def pod(self, state: Any, name: str = "mnist-chief-0", **extra: Any) -> None:
+        uid = self.api.objects[JOB]["metadata"]["uid"]
+        self.api.put(f"{PODS}/{name}", pod(name, state, owner=uid, **extra))
+
+    def drop_pods(self) -> None:
+        for path in [path for path in self.api.objects if path.startswith(PODS)]:
+            self.api.drop(path)
+
+    def stop(self) -> None:
+        self._over = True
+        for worker in self._workers:
+            worker.join()
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    cluster = Cluster()
+    yield cluster
+    cluster.stop()
+
+
+NO_WAIT = {"wait": False}
+CHECK = {"check_mode": True}
+
+
+def failure(cluster: Cluster, options: dict[str, Any] | None = None, **params: Any) -> JobError:
+    with pytest.raises(JobError) as caught:
+        cluster.present(options, **params)
+    return caught.value
+
+
+def run_to_success(cluster: Cluster) -> Json:
+    cluster.later(
+        lambda: cluster.pod(running()),
+        lambda: cluster.condition("Created", "Running"),
+        lambda: cluster.pod(ended(0), phase="Succeeded"),
+        lambda: cluster.condition("Created", "Succeeded"),
+    )
+    return cluster.present()
+
+
+def test_makes_waits_and_returns_at_the_end(cluster: Cluster) -> None:
+    result = run_to_success(cluster)
+    assert (result["changed"], result["state"]) == (True, "Succeeded")
+    assert result["replicas"][0]["exit_code"] == 0
+    timings = result["timings"]
+    assert 0 < timings["first_container"] < timings["finished"] < 2
+    assert timings["after_finish"] < 0.2
+    assert result["diff"]["before"] == {}
+    assert result["diff"]["after"]["spec"]["tfReplicaSpecs"]["Chief"]["replicas"] == 1
+
+
+def test_a_second_run_writes_nothing_and_returns_at_once(cluster: Cluster) -> None:
+    run_to_success(cluster)
+    cluster.api.calls.clear()
+    result = cluster.present()
+    assert (result["changed"], result["state"]) == (False, "Succeeded")
+    assert result["diff"]["before"] == result["diff"]["after"]
+    assert cluster.api.calls == [("get", JOB), ("get", PODS)]
+
+
+def test_an_existing_job_is_waited_for(cluster: Cluster) -> None:
+    cluster.present(NO_WAIT)
+    cluster.later(lambda: cluster.pod(ended(0)), lambda: cluster.condition("Succeeded"))
+    result = cluster.present()
+    assert (result["changed"], result["state"]) == (False, "Succeeded")
+    assert result["timings"]["first_container"] is None
+
+
+def test_without_wait_it_only_makes(cluster: Cluster) -> None:
+    result = cluster.present(NO_WAIT)
+    assert (result["changed"], result["state"]) == (True, "Pending")
+    assert cluster.api.writes == [("create", JOBS)]
+
+
+def test_a_suspended_job_is_not_waited_for(cluster: Cluster) -> None:
+    cluster.later(lambda: cluster.condition("Created", "Suspended"))
+    assert cluster.present(run_policy={"suspend": True})["state"] == "Suspended"
+
+
+def test_fails_with_the_cause(cluster: Cluster) -> None:
+    cluster.api.logs["mnist-chief-0"] = ["Traceback", "ValueError: no data"]
+    cluster.later(
+        lambda: cluster.pod(ended(1), phase="Failed"),
+        # The pod is cleaned away before the job's state says so.
+        cluster.drop_pods,
+        lambda: cluster.condition("Failed"),
+    )
+    error = failure(cluster)
+    assert "TFJob default/mnist failed. Failed!" in str(error)
+    assert "ValueError: no data" in str(error)
+    assert error.result["diagnosis"]["causes"][0]["exit_code"] == 1
+    assert error.result["replicas"][0]["exit_code"] == 1
+    assert JOB in cluster.api.objects
+
+
+def test_a_job_that_failed_earlier_is_a_failure_with_its_cause(cluster: Cluster) -> None:
+    cluster.present(NO_WAIT)
+    cluster.pod(ended(1), phase="Failed")
+    cluster.condition("Failed")
+    cluster.api.logs["mnist-chief-0"] = ["ValueError: no data"]
+    error = failure(cluster)
+    assert "failed earlier" in str(error)
+    assert "ValueError: no data" in str(error)
+    assert cluster.present(NO_WAIT)["state"] == "Failed"
+
+
+def test_a_job_that_failed_earlier_can_be_run_again(cluster: Cluster) -> None:
+    cluster.present(NO_WAIT)
+    cluster.condition("Failed")
+    result = cluster.present({"wait": False, "on_failed": "recreate"})
+    assert (result["changed"], result["state"]) == (True, "Pending")
+
+
+def test_another_spec_is_refused_or_made_anew(cluster: Cluster) -> None:
+    cluster.present(NO_WAIT)
+    cluster.pod(running())
+    error = failure(cluster, image="other:1")
+    assert "exists with another spec" in str(error)
+    assert error.result["diff"]["before"] != error.result["diff"]["after"]
+    assert cluster.api.writes == [("create", JOBS)]
+
+    uid = cluster.api.objects[JOB]["metadata"]["uid"]
+    cluster.api.on_delete = lambda path: threading.Timer(0.05, cluster.drop_pods).start()
+    result = cluster.present({"wait": False, "on_change": "recreate"}, image="other:1")
+    assert result["changed"]
+    assert cluster.api.objects[JOB]["metadata"]["uid"] != uid
+    assert cluster.api.writes == [("create", JOBS), ("delete", JOB), ("create", JOBS)]
+
+
+def test_the_old_job_is_kept_when_the_new_one_is_refused(cluster: Cluster) -> None:
+    cluster.present(NO_WAIT)
+
+    def refuse(path: str, body: Json) -> None:
+        if path == JOBS:
+            raise ApiError(422, "Invalid", f"{body['metadata']['name']}: unknown field")
+
+    cluster.api.on_dry_run = refuse
+    error = failure(cluster, {"on_change": "recreate"}, image="other:1")
+    assert "refused TFJob default/mnist: mnist: unknown field" in str(error)
+    assert cluster.api.writes == [("create", JOBS)]
+
+
+# -- stuck
+
+
+def test_a_job_that_never_starts_is_taken_back(cluster: Cluster) -> None:
+    cluster.api.on_delete = lambda path: cluster.drop_pods()
+    cluster.later(lambda: cluster.pod(waiting("ImagePullBackOff", "no such image"), phase="Pending"))
+    error = failure(cluster)
+    assert "cannot go on" in str(error)
+    assert "ImagePullBackOff: no such image" in str(error)
+    assert "What to do: Check the image's name" in str(error)
+    assert str(error).endswith("It was deleted again.")
+    assert error.result["changed"] is False
+    assert JOB not in cluster.api.objects
+
+
+def test_it_can_be_kept(cluster: Cluster) -> None:
+    cluster.later(lambda: cluster.pod(waiting("ImagePullBackOff"), phase="Pending"))
+    assert failure(cluster, {"on_stuck": "keep"}).result["changed"] is True
+    assert JOB in cluster.api.objects
+
+
+def test_a_job_that_others_made_is_never_deleted(cluster: Cluster) -> None:
+    cluster.present(NO_WAIT)
+    cluster.pod(waiting("ImagePullBackOff"), phase="Pending")
+    failure(cluster)
+    assert JOB in cluster.api.objects
+
+
+def test_a_job_that_has_run_is_never_deleted(cluster: Cluster) -> None:
+    cluster.later(
+        lambda: cluster.pod(running()), lambda: cluster.pod(waiting("ImagePullBackOff"), phase="Pending"), pause=0.1
+    )
+    failure(cluster)
+    assert JOB in cluster.api.objects
+
+
+UNSCHEDULABLE = {"conditions": [{"type": "PodScheduled", "reason": "Unschedulable", "message": "Insufficient cpu."}]}
+
+
+def put_node(cluster: Cluster, cpu: str) -> None:
+    cluster.api.put(
+        "/api/v1/nodes/n", {"metadata": {"name": "n"}, "status": {"allocatable": {"cpu": cpu, "memory": "8Gi"}}}
+    )
+
+
+def test_a_pod_for_which_there_is_no_node_is_stuck(cluster: Cluster) -> None:
+    put_node(cluster, "2")
+    cluster.api.on_delete = lambda path: cluster.drop_pods()
+    spec = {"containers": [{"resources": {"requests": {"cpu": "100"}}}]}
+    cluster.later(lambda: cluster.pod(None, phase="Pending", status=UNSCHEDULABLE, spec=spec))
+    assert "Unschedulable: Insufficient cpu." in str(failure(cluster))
+
+
+def test_a_pod_that_waits_for_its_turn_is_not(cluster: Cluster) -> None:
+    put_node(cluster, "200")
+    spec = {"containers": [{"resources": {"requests": {"cpu": "100"}}}]}
+    cluster.later(lambda: cluster.pod(None, phase="Pending", status=UNSCHEDULABLE, spec=spec))
+    error = failure(cluster, {"wait_timeout": 1})
+    assert "has not finished within 1 seconds" in str(error)
+    assert JOB in cluster.api.objects
+
+
+def test_refused_pods_are_told(cluster: Cluster) -> None:
+    def refuse() -> None:
+        uid = cluster.api.objects[JOB]["metadata"]["uid"]
+        warning = event("FailedCreatePod", "violates PodSecurity", uid, "mnist")
+        cluster.api.put(f"{EVENTS}/mnist.1", {**warning, "metadata": {"name": "mnist.1"}})
+
+    cluster.later(refuse)
+    assert "FailedCreatePod: violates PodSecurity" in str(failure(cluster))
+
+
+# -- time and trouble
+
+
+def test_a_job_that_nobody_takes_notice_of(cluster: Cluster) -> None:
+    error = failure(cluster, {"wait_timeout": 0.3})
+    assert "the training operator has not taken notice" in str(error)
+
+
+def test_an_api_server_that_restarts_during_the_wait(cluster: Cluster) -> None:
+    def restart() -> None:
+        with cluster.api._lock:
+            for path in (JOBS, PODS, EVENTS):
+                cluster.api.failures[path] = [unreachable() for _ in range(3)]
+                cluster.api.break_watches(path, unreachable())
+            cluster.pod(ended(0), phase="Succeeded")
+            cluster.condition("Succeeded")
+
+    cluster.later(lambda: cluster.pod(running()), restart, pause=0.1)
+    assert cluster.present()["state"] == "Succeeded"
+
+
+def test_a_lost_answer_does_not_make_two_jobs(cluster: Cluster) -> None:
+    def make_and_lose(path: str, body: Json) -> None:
+        cluster.api.on_create = lambda path, body: None
+        cluster.api.create(path, body)
+        raise unreachable()
+
+    cluster.api.on_create = make_and_lose
+    assert cluster.present(NO_WAIT)["changed"]
+    assert JOB in cluster.api.objects
+
+
+def test_a_job_of_others_that_came_between_is_an_error(cluster: Cluster) -> None:
+    def overtake(path: str, body: Json) -> None:
+        cluster.api.on_create = lambda path, body: None
+        cluster.api.create(path, build(TFJOB, tf_params(image="other:1")))
+
+    cluster.api.on_create = overtake
+    assert "already exists" in str(failure(cluster, NO_WAIT))
+
+
+def test_a_webhook_that_starts_is_waited_for(cluster: Cluster) -> None:
+    errors = [ApiError(500, "InternalError", "failed calling webhook: connection refused")]
+
+    def refuse(path: str, body: Json) -> None:
+        if errors:
+            raise errors.pop()
+
+    cluster.api.on_create = refuse
+    assert cluster.present(NO_WAIT)["changed"]
+
+
+def test_a_job_that_is_deleted_during_the_wait(cluster: Cluster) -> None:
+    cluster.later(lambda: cluster.condition("Running"), lambda: cluster.api.drop(JOB))
+    assert "was deleted while it was waited for" in str(failure(cluster))
+
+
+def test_a_kind_that_is_not_served(cluster: Cluster) -> None:
+    error = ApiError(404, "Not Found", "404 page not found")
+    cluster.api.failures[JOB] = [error, error, error]
+    assert "does not serve TFJob" in str(failure(cluster))
+    assert cluster.present(CHECK)["changed"]
+    assert "does not serve TFJob" in cluster.warnings[0]
+    assert cluster.absent()["changed"] is False
+
+
+# -- check mode
+
+
+def test_check_mode_writes_nothing(cluster: Cluster) -> None:
+    assert cluster.present(CHECK)["changed"]
+    assert cluster.absent(check_mode=True)["changed"] is False
+    cluster.present(NO_WAIT)
+    cluster.api.calls.clear()
+    assert cluster.present(CHECK)["changed"] is False
+    assert cluster.present({**CHECK, "on_change": "recreate"}, image="other:1")["changed"]
+    assert cluster.absent(check_mode=True)["changed"]
+    assert cluster.api.writes == []
+
+
+def test_check_mode_asks_the_server(cluster: Cluster) -> None:
+    def refuse(path: str, body: Json) -> None:
+        if path == JOBS:
+            raise ApiError(400, "BadRequest", "strict decoding error: unknown field")
+
+    cluster.api.on_dry_run = refuse
+    assert "strict decoding error" in str(failure(cluster, CHECK))
+
+
+VOLUMES = [{"name": "work", "claim": "training", "mount_path": "/work"}]
+
+
+def test_what_an_earlier_task_may_make_is_a_warning_in_check_mode(cluster: Cluster) -> None:
+    with pytest.raises(InvalidJobError, match="PersistentVolumeClaim 'training'"):
+        cluster.present(volumes=VOLUMES)
+    assert cluster.present(CHECK, volumes=VOLUMES)["changed"]
+    assert "PersistentVolumeClaim 'training'" in cluster.warnings[0]
+    assert cluster.api.writes == []
+
+
+# -- absent
+
+
+def test_absent_waits_until_the_pods_are_gone(cluster: Cluster) -> None:
+    cluster.present(NO_WAIT)
+    cluster.pod(running())
+    cluster.api.on_delete = lambda path: threading.Timer(0.05, cluster.drop_pods).start()
+    assert cluster.absent()["changed"]
+    assert cluster.api.objects == {}
+    assert cluster.absent() == {"changed": False, "state": "Absent", "job": None}
+
+
+def test_absent_says_what_is_left(cluster: Cluster) -> None:
+    cluster.present(NO_WAIT)
+    cluster.pod(running())
+    with pytest.raises(JobError, match=r"was not gone .* pods mnist-chief-0 is left"):
+        cluster.absent(wait_timeout=0.3)
+
+
+def test_absent_without_wait(cluster: Cluster) -> None:
+    cluster.present(NO_WAIT)
+    cluster.pod(running())
+    assert cluster.absent(wait=False)["changed"]
+    assert JOB not in cluster.api.objects

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import TFJOB
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import (
+    Patience,
+    Stuck,
+    could_ever_fit,
+    find_stuck,
+)
+
+from .builders import ended, event, pod, running, tf_job, waiting
+
+
+def found(pods: list[Any], events: list[Any] = []) -> list[tuple[str, str]]:  # noqa: B006
+    troubles = find_stuck(
+        TFJOB, tf_job(replicas={"chief": {}}), {item["metadata"]["name"]: item for item in pods}, events
+    )
+    return [(trouble.subject, trouble.reason) for trouble in troubles]
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "RunContainerError"],
+)
+def test_sees_waiting_reasons(reason: str) -> None:
+    assert found([pod("mnist-chief-0", waiting(reason))]) == [("mnist-chief-0", reason)]
+
+
+def test_sees_init_containers() -> None:
+    status = {"initContainerStatuses": [{"name": "init-pytorch", "state": waiting("ImagePullBackOff")}]}
+    assert found([pod("mnist-chief-0", status=status)]) == [("mnist-chief-0", "ImagePullBackOff")]
+
+
+@pytest.mark.parametrize(("restarts", "lost"), [(1, []), (5, [("mnist-chief-0", "CrashLoopBackOff")])])
+def test_a_crash_loop_needs_some_crashes(restarts: int, lost: list[Any]) -> None:
+    assert found([pod("mnist-chief-0", waiting("CrashLoopBackOff"), restarts=restarts)]) == lost
+
+
+def test_sees_what_cannot_be_scheduled() -> None:
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+    assert found([pod("mnist-chief-0", phase="Pending", status={"conditions": [condition]})]) == [
+        ("mnist-chief-0", "Unschedulable")
+    ]
+
+
+def test_sees_mount_failures_until_the_container_starts() -> None:
+    failure = event("FailedMount", "no such volume", "pod-mnist-chief-0")
+    assert found([pod("mnist-chief-0", waiting("ContainerCreating"))], [failure]) == [("mnist-chief-0", "FailedMount")]
+    assert found([pod("mnist-chief-0", running())], [failure]) == []
+
+
+def test_sees_refused_pods_until_all_are_there() -> None:
+    refusal = event("FailedCreatePod", "forbidden", "uid-1", name="mnist")
+    assert found([], [refusal]) == [("mnist", "FailedCreatePod")]
+    assert found([pod("mnist-chief-0", running())], [refusal]) == []
+
+
+def test_healthy_ended_and_vanishing_pods_are_not_stuck() -> None:
+    assert found([pod("mnist-chief-0", running())]) == []
+    assert found([pod("mnist-chief-0", ended(1), phase="Failed")]) == []
+    leaving = pod("mnist-chief-0", waiting("ImagePullBackOff"), metadata={"deletionTimestamp": "now"})
+    assert found([leaving]) == []
+
+
+def test_patience_counts_from_the_first_sight() -> None:
+    patience = Patience(10)
+    pull, back_off = Stuck("p", "ErrImagePull", "m"), Stuck("p", "ImagePullBackOff", "m")
+    assert patience.lost_with([pull], 100) == []
+    # The kubelet goes to and fro between the two.
+    assert patience.lost_with([back_off], 105) == []
+    assert patience.lost_with([pull], 110) == [pull]
+
+
+def test_patience_starts_anew_after_a_good_moment() -> None:
+    patience = Patience(10)
+    trouble = Stuck("p", "FailedMount", "m")
+    patience.lost_with([trouble], 100)
+    patience.lost_with([], 105)
+    assert patience.lost_with([trouble], 112) == []
+    patience.renew(trouble, 120)
+    assert patience.lost_with([trouble], 129) == []
+    assert patience.lost_with([trouble], 130) == [trouble]
+
+
+def test_a_bad_image_name_gets_no_grace() -> None:
+    assert Patience(10).lost_with([Stuck("p", "InvalidImageName", "m")], 100)
+
+
+def node(labels: dict[str, str] | None = None, taints: list[Any] | None = None, **allocatable: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "n", "labels": labels or {}},
+        "spec": {"taints": taints or []},
+        "status": {"allocatable": {"cpu": "4", "memory": "8Gi", **allocatable}},
+    }
+
+
+GPU_TAINT = {"key": "gpu", "value": "yes", "effect": "NoSchedule"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "nodes", "fits"),
+    [
+        ({}, [node()], True),
+        ({}, [], False),
+        ({"containers": [{"resources": {"requests": {"cpu": "100"}}}]}, [node()], False),
+        ({"containers": [{"resources": {"requests": {"cpu": "3"}}}] * 2}, [node()], False),
+        ({"containers": [{"resources": {"requests": {"cpu": "3"}}}] * 2}, [node(), node(cpu="6")], True),
+        ({"initContainers": [{"resources": {"requests": {"cpu": "5"}}}]}, [node()], False),
+        ({"containers": [{"resources": {"limits": {"nvidia.com/gpu": 1}}}]}, [node()], False),
+        ({"containers": [{"resources": {"limits": {"nvidia.com/gpu": 1}}}]}, [node(**{"nvidia.com/gpu": "1"})], True),
+        ({"nodeSelector": {"zone": "a"}}, [node()], False),
+        ({"nodeSelector": {"zone": "a"}}, [node({"zone": "a"})], True),
+        ({}, [node(taints=[GPU_TAINT])], False),
+        ({}, [node(taints=[{**GPU_TAINT, "effect": "PreferNoSchedule"}])], True),
+        ({}, [node(taints=[{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}])], True),
+        ({"tolerations": [{"key": "gpu", "operator": "Exists"}]}, [node(taints=[GPU_TAINT])], True),
+        ({"tolerations": [{"operator": "Exists"}]}, [node(taints=[GPU_TAINT])], True),
+        ({"tolerations": [{"key": "gpu", "value": "yes", "effect": "NoSchedule"}]}, [node(taints=[GPU_TAINT])], True),
+        ({"tolerations": [{"key": "gpu", "value": "no"}]}, [node(taints=[GPU_TAINT])], False),
+        (
+            {"tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoExecute"}]},
+            [node(taints=[GPU_TAINT])],
+            False,
+        ),
+    ],
+)
+def test_fits_an_empty_node(spec: dict[str, Any], nodes: list[Any], fits: bool) -> None:
+    assert could_ever_fit({"spec": spec}, nodes) is fits
