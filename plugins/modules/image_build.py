@@ -18,6 +18,7 @@ description:
     asked for, and the results of two lists of packages.
   - C(debian.txt), one Debian package a line, becomes C(rootfs.tar). It is made from the package sources of the host.
   - C(requirements.txt) becomes the directory C(site-packages/), made by the pip of the host's C(/usr/bin/python3).
+    It has to name every package that the image needs, because dependencies are not followed.
   - Comments and C(README.md) are the only parts of the directory that the hash leaves out.
 requirements:
   - buildah
@@ -270,7 +271,7 @@ class Build:
         # The distribution's own Python, because the image gets the same one.
         self.run(
             *("/usr/bin/python3", "-m", "pip", "install", "--no-input", "--no-cache-dir", "--quiet"),
-            *("--only-binary=:all:", "--root-user-action=ignore"),
+            *("--only-binary=:all:", "--root-user-action=ignore", "--no-deps"),
             *("--target", str(self.context / "site-packages")),
             *("--requirement", str(self.context / "requirements.txt")),
         )
