@@ -66,7 +66,10 @@ class Client:
         body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground"}
         if uid:
             body["preconditions"] = {"uid": uid}
-        return self.request("DELETE", path, {"dryRun": "All"} if dry_run else None, body)
+        if dry_run:
+            # Not in the query: that is ignored where there is a body, and the object really deleted.
+            body["dryRun"] = ["All"]
+        return self.request("DELETE", path, body=body)
 
     def request(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Json | None = None) -> Json:
         response = self._send(method, path, query, body, READ_TIMEOUT)

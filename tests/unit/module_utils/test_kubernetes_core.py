@@ -38,6 +38,10 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.answer(200, {"path": self.path})
 
+    def do_DELETE(self) -> None:  # noqa: N802
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.answer(200, {"path": self.path, "body": body})
+
     def answer(self, status: int, content: Any) -> None:
         body = (content if isinstance(content, str) else json.dumps(content)).encode()
         self.send_response(status)
@@ -112,6 +116,14 @@ def test_tells_a_missing_object_from_a_kind_that_is_not_served(server: Any) -> N
     with pytest.raises(ApiError, match="404 page not found") as caught:
         client_of(server).get("/plain")
     assert not caught.value.is_object_missing
+
+
+def test_a_dry_run_of_a_deletion_is_one(server: Any) -> None:
+    answer = client_of(server).delete("/x", uid="u", dry_run=True)
+    # The API server does not look at the query of a request that has a body.
+    assert (answer["path"], answer["body"]["dryRun"]) == ("/x", ["All"])
+    assert answer["body"]["preconditions"] == {"uid": "u"}
+    assert "dryRun" not in client_of(server).delete("/x")["body"]
 
 
 def test_hands_over_lines_as_they_arrive(server: Any) -> None:
