@@ -92,6 +92,7 @@ log:
   sample: /var/lib/example/etcd/service/log/main/current
 """
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -99,6 +100,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -150,6 +152,16 @@ def run(*command: str) -> str:
     return result.stdout
 
 
+def wait(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait until the condition holds, and return whether it does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 class Runit:
     """A service directory and the runsv that watches over it."""
 
@@ -178,21 +190,29 @@ class Runit:
             raise
         return True
 
-    def running(self) -> bool:
-        if not self.supervised():
-            return False
+    def status(self) -> tuple[bool, int]:
+        """Return whether runsv wants the program up, and the program's process ID, 0 where it does not run."""
         try:
             with open(os.path.join(self.directory, "supervise/status"), "rb") as stream:
-                # Byte 17 of runsv's status record says whether it wants the program up or down.
-                return stream.read(20)[17:18] == b"u"
+                record = stream.read(20)
         except FileNotFoundError:
-            return False
+            return False, 0
+        return record[17:18] == b"u", int.from_bytes(record[12:16], "little")
+
+    def running(self) -> bool:
+        return self.supervised() and self.status()[0]
 
     def start(self) -> None:
         if self.supervised():
-            run("sv", "-w", str(self.stop_timeout), "force-restart", self.directory)
-            return
-        self.end_orphans()
+            self.stop()
+            self.control("u")
+        else:
+            self.end_orphans()
+            self.start_supervisor()
+        if not wait(lambda: self.running() and self.status()[1] > 0, 10):
+            raise ServiceError(f"runsv {self.directory}: did not start the program within 10 seconds; see {self.log}")
+
+    def start_supervisor(self) -> None:
         runsv = shutil.which("runsv", path=PATH)
         if not runsv:
             raise ServiceError("runsv: not found; install the package runit")
@@ -207,21 +227,31 @@ class Runit:
             start_new_session=True,
             umask=0o022,
         )
-        deadline = time.monotonic() + 10
-        while not self.running():
-            if time.monotonic() > deadline:
-                raise ServiceError(f"runsv {self.directory}: did not start within 10 seconds")
-            time.sleep(0.05)
-        run("sv", "-w", "10", "start", self.directory)
+
+    def stop(self) -> None:
+        self.control("d")
+        if not wait(lambda: self.status()[1] == 0, self.stop_timeout):
+            self.control("k")
+            if not wait(lambda: self.status()[1] == 0, 10):
+                raise ServiceError(f"process {self.status()[1]} did not end when it was killed")
 
     def remove(self) -> None:
         if self.supervised():
-            run("sv", "-w", str(self.stop_timeout), "force-shutdown", self.directory)
+            self.stop()
+            self.control("x")
+            # The logger ends with the last process that writes to it; one that the program left behind may do so still.
+            wait(lambda: not self.supervised(), 3)
         self.end_orphans()
+        if not wait(lambda: not self.supervised(), 5):
+            raise ServiceError(f"runsv {self.directory}: did not end")
         shutil.rmtree(self.directory)
 
+    def control(self, command: str) -> None:
+        with open(os.path.join(self.directory, "supervise/control"), "w", encoding="ascii") as pipe:
+            pipe.write(command)
+
     def end_orphans(self) -> None:
-        """End the program and the logger that a killed runsv left behind."""
+        """End the program and the logger that runsv left behind."""
         for part in ("", "log"):
             record = os.path.join(self.directory, part, "supervise/pid")
             pid = (read(record) or "").strip()
@@ -229,25 +259,25 @@ class Runit:
                 self.end(int(pid), record)
 
     def started_with(self, pid: int, record: str) -> bool:
-        """Return whether the process is the one of the record, not a later one that got the same number."""
+        """Return whether the process of the record is alive. A later one that got its number is not it."""
         try:
             with open(f"/proc/{pid}/stat", encoding="utf-8") as stream:
-                ticks = int(stream.read().rpartition(")")[2].split()[19])
+                fields = stream.read().rpartition(")")[2].split()
             with open("/proc/uptime", encoding="utf-8") as stream:
                 uptime = float(stream.read().split()[0])
-            age = uptime - ticks / os.sysconf("SC_CLK_TCK")
-            return abs(time.time() - age - os.stat(record).st_mtime) < 5
+            age = uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+            # A zombie has ended, even if nobody has asked for its exit status.
+            return fields[0] != "Z" and abs(time.time() - age - os.stat(record).st_mtime) < 5
         except (FileNotFoundError, ProcessLookupError):
             return False
 
     def end(self, pid: int, record: str) -> None:
-        deadline = time.monotonic() + self.stop_timeout
-        os.kill(pid, signal.SIGTERM)
-        while self.started_with(pid, record):
-            if time.monotonic() > deadline:
-                os.kill(pid, signal.SIGKILL)
+        for number, seconds in ((signal.SIGTERM, self.stop_timeout), (signal.SIGKILL, 10)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+            if wait(lambda: not self.started_with(pid, record), seconds):
                 return
-            time.sleep(0.1)
+        raise ServiceError(f"process {pid} did not end when it was killed")
 
 
 class Systemd:

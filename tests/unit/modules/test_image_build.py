@@ -1,0 +1,111 @@
+"""What the tag of an image depends on, and what it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.mlstack.kubernetes.plugins.modules.image_build import BuildError, discard, inputs, tag_of
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> dict[str, Any]:
+    image = tmp_path / "image"
+    (image / "configuration").mkdir(parents=True)
+    (image / "Containerfile").write_text("FROM scratch\n")
+    (image / "debian.txt").write_text("python3\n")
+    (image / "configuration/settings.ini").write_text("[main]\n")
+    examples = tmp_path / "examples"
+    examples.mkdir()
+    (examples / "train.py").write_text("print()\n")
+    (tmp_path / "server").write_bytes(b"\x7fELF")
+    return {
+        "directory": str(image),
+        "programs": [str(tmp_path / "server")],
+        "files": [{"source": str(examples), "target": "examples"}],
+    }
+
+
+def tag(params: dict[str, Any]) -> str:
+    return tag_of(inputs(params))
+
+
+def test_context_holds_all_inputs(params: dict[str, Any]) -> None:
+    assert sorted(inputs(params)) == [
+        "Containerfile",
+        "configuration/settings.ini",
+        "debian.txt",
+        "examples/train.py",
+        "programs/server",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("image/Containerfile", "FROM scratch\nUSER 1000\n"),
+        ("image/debian.txt", "python3\nlibstdc++6\n"),
+        ("image/configuration/settings.ini", "[other]\n"),
+        ("image/.containerignore", "*.md\n"),
+        ("examples/train.py", "print(1)\n"),
+        ("examples/new.py", ""),
+        ("server", "other"),
+    ],
+)
+def test_tag_changes_with_every_input(params: dict[str, Any], tmp_path: Path, path: str, content: str) -> None:
+    before = tag(params)
+    (tmp_path / path).write_text(content)
+    assert tag(params) != before
+
+
+def test_tag_changes_when_a_file_becomes_executable(params: dict[str, Any], tmp_path: Path) -> None:
+    before = tag(params)
+    (tmp_path / "examples/train.py").chmod(0o755)
+    assert tag(params) != before
+
+
+def test_tag_changes_when_a_file_is_renamed(params: dict[str, Any], tmp_path: Path) -> None:
+    before = tag(params)
+    (tmp_path / "examples/train.py").rename(tmp_path / "examples/fit.py")
+    assert tag(params) != before
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("image/debian.txt", "# The interpreter.\n\n  python3  # from the distribution\n"),
+        ("image/README.md", "Read me.\n"),
+        ("examples/__pycache__/train.cpython-311.pyc", "compiled"),
+    ],
+)
+def test_tag_does_not_change_with_what_is_no_input(
+    params: dict[str, Any], tmp_path: Path, path: str, content: str
+) -> None:
+    before = tag(params)
+    (tmp_path / path).parent.mkdir(exist_ok=True)
+    (tmp_path / path).write_text(content)
+    assert tag(params) == before
+
+
+def test_tag_does_not_change_with_the_place_of_the_inputs(params: dict[str, Any], tmp_path: Path) -> None:
+    before = tag(params)
+    moved = tmp_path / "__pycache__"
+    moved.mkdir()
+    (tmp_path / "image").rename(moved / "image")
+    assert tag({**params, "directory": str(moved / "image")}) == before
+
+
+@pytest.mark.parametrize("missing", ["image/Containerfile", "server"])
+def test_missing_input_is_named(params: dict[str, Any], tmp_path: Path, missing: str) -> None:
+    (tmp_path / missing).unlink()
+    with pytest.raises(BuildError, match=Path(missing).name):
+        inputs(params)
+
+
+def test_leftovers_of_a_killed_build_are_discarded(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    (work / "storage/overlay").mkdir(parents=True)
+    discard(work)
+    discard(work)
+    assert not work.exists()
