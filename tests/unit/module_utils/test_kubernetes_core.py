@@ -38,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.answer(200, {"path": self.path})
 
-    def do_DELETE(self) -> None:  # noqa: N802
+    def do_DELETE(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.answer(200, {"path": self.path, "body": body})
 
