@@ -127,6 +127,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -196,11 +197,12 @@ def tag_of(found: dict[str, Path]) -> str:
 class Build:
     """One build, in a directory of its own that is gone afterwards."""
 
-    def __init__(self, params: dict[str, Any], found: dict[str, Path], reference: str, work: Path) -> None:
+    def __init__(self, params: dict[str, Any], found: dict[str, Path], reference: str, work: Path, lock: int) -> None:
         self.params = params
         self.found = found
         self.reference = reference
         self.work = work
+        self.lock = lock
         self.context = work / "context"
         self.seconds: dict[str, float] = {}
 
@@ -220,6 +222,8 @@ class Build:
                 errors="replace",
                 cwd=self.work,
                 env={**os.environ, "TMPDIR": str(self.work), **(environment or {})},
+                # The lock lasts as long as any of its holders: a later build waits for what a killed one left running.
+                pass_fds=[self.lock],
             )
         except FileNotFoundError:
             raise BuildError(f"{command[0]}: not installed") from None
@@ -234,47 +238,49 @@ class Build:
                 destination = self.context / target
                 destination.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, destination)
-        if "debian.txt" in self.found:
-            with self.step("rootfs"):
-                self.make_rootfs(entries(self.found["debian.txt"]))
-        if "requirements.txt" in self.found:
-            with self.step("site-packages"):
-                self.make_site_packages()
+        # Both wait for downloads and for the disk, each at another time.
+        with ThreadPoolExecutor() as executor:
+            makers = {"debian.txt": self.make_rootfs, "requirements.txt": self.make_site_packages}
+            futures = [executor.submit(maker) for target, maker in makers.items() if target in self.found]
+        for future in futures:
+            future.result()
         with self.step("build"):
             self.buildah("build", "--isolation", "chroot", "--format", "oci", "--tag", self.reference, "context")
         with self.step("push"):
             self.push()
 
-    def make_rootfs(self, packages: list[str]) -> None:
+    def make_rootfs(self) -> None:
         configuration = self.run("apt-config", "dump", "--no-empty", "--format", '%f "%v";%n', "Acquire")
         options = [line for line in configuration.splitlines() if line.startswith(APT_OPTIONS)]
         (self.work / "apt.conf").write_text("".join(f"{line}\n" for line in options), encoding="utf-8")
         sources = [*Path("/etc/apt").glob("sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
-        self.run(
-            "mmdebstrap",
-            "--mode=root",
-            "--variant=essential",
-            # Without it the package usrmerge comes in, and with it all of perl.
-            "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
-            f"--include={','.join(packages)}",
-            f"--aptopt={self.work}/apt.conf",
-            *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
-            *(f"--dpkgopt=path-include={pattern}" for pattern in LEFT_IN),
-            # What mmdebstrap takes over from the host has no business in an image.
-            '--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/resolv.conf" "$1/etc/hostname"',
-            platform.freedesktop_os_release()["VERSION_CODENAME"],
-            str(self.context / "rootfs.tar"),
-            *(str(path) for path in sources if path.suffix in (".list", ".sources") and path.stat().st_size),
-        )
+        with self.step("rootfs"):
+            self.run(
+                "mmdebstrap",
+                "--mode=root",
+                "--variant=essential",
+                # Without it the package usrmerge comes in, and with it all of perl.
+                "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+                f"--include={','.join(entries(self.found['debian.txt']))}",
+                f"--aptopt={self.work}/apt.conf",
+                *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
+                *(f"--dpkgopt=path-include={pattern}" for pattern in LEFT_IN),
+                # What mmdebstrap takes over from the host has no business in an image.
+                '--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/resolv.conf" "$1/etc/hostname"',
+                platform.freedesktop_os_release()["VERSION_CODENAME"],
+                str(self.context / "rootfs.tar"),
+                *(str(path) for path in sources if path.suffix in (".list", ".sources") and path.stat().st_size),
+            )
 
     def make_site_packages(self) -> None:
         # The distribution's own Python, because the image gets the same one.
-        self.run(
-            *("/usr/bin/python3", "-m", "pip", "install", "--no-input", "--no-cache-dir", "--quiet"),
-            *("--only-binary=:all:", "--root-user-action=ignore", "--no-deps"),
-            *("--target", str(self.context / "site-packages")),
-            *("--requirement", str(self.context / "requirements.txt")),
-        )
+        with self.step("site-packages"):
+            self.run(
+                *("/usr/bin/python3", "-m", "pip", "install", "--no-input", "--no-cache-dir", "--quiet"),
+                *("--only-binary=:all:", "--root-user-action=ignore", "--no-deps"),
+                *("--target", str(self.context / "site-packages")),
+                *("--requirement", str(self.context / "requirements.txt")),
+            )
 
     def push(self) -> None:
         certificates = self.work / "certificates"
@@ -321,7 +327,7 @@ def build(params: dict[str, Any], found: dict[str, Path], reference: str, regist
         discard(work)
         work.mkdir()
         try:
-            task = Build(params, found, reference, work)
+            task = Build(params, found, reference, work, lock.fileno())
             task.make()
         finally:
             discard(work)
