@@ -33,7 +33,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=64, help="images of one step, over all ranks")
-    parser.add_argument("--learning-rate", type=float, default=0.05)
+    parser.add_argument("--learning-rate", type=float, default=0.1)
     parser.add_argument("--hidden-units", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report-steps", type=int, default=10, help="a rank reports every so many steps")
@@ -49,9 +49,9 @@ def arguments() -> argparse.Namespace:
 
 
 def report(**values: object) -> None:
-    """Log one line of `key=value` pairs."""
+    """Log one line of `key=value` pairs, in one piece: other processes may share the terminal."""
     pairs = (f"{key}={value:.4f}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items())
-    print(*pairs, flush=True)
+    print(" ".join(pairs) + "\n", end="", flush=True)
 
 
 def join_process_group(timeout: float) -> tuple[int, int]:

@@ -124,8 +124,9 @@ class ScalarLog:
 
 
 def report(**values: object) -> None:
-    """Log one line of `key=value` pairs."""
-    print(*(f"{key}={value:.4f}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()))
+    """Log one line of `key=value` pairs, in one piece: other processes may share the terminal."""
+    pairs = (f"{key}={value:.4f}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items())
+    print(" ".join(pairs) + "\n", end="", flush=True)
 
 
 class Cluster:

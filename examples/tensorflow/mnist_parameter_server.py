@@ -169,14 +169,19 @@ def train(cluster: Cluster, options: argparse.Namespace) -> None:
         report(exported=export(result, options.model_directory))
     report(test_accuracy=test_accuracy)
 
+    dismiss(cluster)
+
+
+def dismiss(cluster: Cluster) -> None:
+    """Tell workers and parameter servers that the chief is done."""
     for job in ("worker", "ps"):
         for index in range(len(cluster.addresses[job])):
             try:
                 with tf.device(device(job, index)):
                     tf.io.write_file(FINISHED, "")
-            except tf.errors.UnavailableError:
-                # The training went on without it.
-                print(f"warning: {job} {index} was lost", file=sys.stderr)
+            except (tf.errors.UnavailableError, tf.errors.InvalidArgumentError) as error:
+                # The training went on without it; TensorFlow may have forgotten its device.
+                print(f"warning: {job} {index} was lost: {error.message}", file=sys.stderr, flush=True)
 
 
 def report_from_parameter_servers(cluster: Cluster, variables: list[tf.Variable], step: int) -> None:
