@@ -48,7 +48,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--learning-rate", type=float, default=0.02)
+    parser.add_argument("--learning-rate", type=float, default=0.05)
     parser.add_argument("--hidden-units", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report-steps", type=int, default=25, help="a worker reports every so many of its own steps")
