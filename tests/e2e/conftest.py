@@ -1,0 +1,78 @@
+"""The stack as its users run it, on an instance of its own (inventories/test), with real containers."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+INVENTORY = CHECKOUT / "inventories/test/hosts.ini"
+HOME = Path("/var/lib/mlstack-test")
+NODE = "mlstack-test-node-1"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of ansible-playbook."""
+
+    status: int
+    output: str
+
+    @property
+    def recap(self) -> dict[str, int]:
+        """Counts of the last line of the recap, such as {"ok": 12, "changed": 0, "failed": 0}."""
+        line = [line for line in self.output.splitlines() if re.match(r"localhost +: ok=", line)][-1]
+        return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", line)}
+
+    @property
+    def changed(self) -> list[str]:
+        """The names of the tasks that changed something."""
+        task, names = "", []
+        for line in self.output.splitlines():
+            if line.startswith("TASK ["):
+                task = line
+            elif line.startswith("changed:"):
+                names.append(task)
+        return names
+
+
+def start_playbook(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(INVENTORY), *arguments],
+        cwd=CHECKOUT,
+        env={**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 3000) -> Run:
+    output, _errors = process.communicate(timeout=timeout)
+    print(output)
+    return Run(process.returncode, output)
+
+
+def playbook(*arguments: str) -> Run:
+    return finish(start_playbook(*arguments))
+
+
+def kubectl(*arguments: str) -> str:
+    programs = HOME / "local_cluster/mlstack-test"
+    command = [programs / "bin/kubectl", f"--kubeconfig={programs / 'admin.kubeconfig'}", *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=60).stdout
+
+
+@pytest.fixture(scope="session")
+def stack() -> Run:
+    """The whole playbook's first run; later fixtures and tests build on it."""
+    run = playbook("playbooks/ai.yaml")
+    assert run.status == 0, "the stack's first run failed, see its output above"
+    return run

@@ -1,0 +1,99 @@
+"""The demo: real trainings on real containers, twice, and while programs are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import HOME, Run, finish, kubectl, playbook, start_playbook
+
+
+def process_of(*words: str) -> int | None:
+    """Process whose command line contains all words, on any node of the test cluster."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+            except OSError:
+                continue
+            if all(word in command for word in words):
+                return int(entry.name)
+    return None
+
+
+def wait_for(what: Callable[[], object], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, f"{what} did not come true within {seconds} seconds"
+        time.sleep(0.3)
+
+
+def phase(pod: str) -> str:
+    return kubectl("get", "pod", pod, "--ignore-not-found", "-o", "jsonpath={.status.phase}")
+
+
+def test_first_run_trains_and_verifies(stack: Run) -> None:
+    assert "TFJob mnist-tensorflow: 4 replicas took part" in stack.output
+    assert "PyTorchJob mnist-pytorch: 3 replicas took part" in stack.output
+    volume = HOME / "local_cluster/mlstack-test/volumes/training"
+    assert list(volume.glob("mnist-tensorflow/**/saved_model.pb"))
+    assert list(volume.glob("mnist-pytorch/**/*.pt"))
+
+
+def test_second_run_changes_nothing(stack: Run) -> None:
+    run = playbook("playbooks/ai.yaml")
+    assert run.status == 0
+    assert run.changed == []
+    assert run.recap["changed"] == 0
+
+
+def test_check_mode_passes(stack: Run) -> None:
+    run = playbook("playbooks/ai.yaml", "--check", "--diff")
+    assert (run.status, run.changed) == (0, [])
+
+
+@pytest.mark.parametrize("program", ["kube-apiserver", "kubelet"])
+def test_training_survives_the_end_of(stack: Run, program: str) -> None:
+    kubectl("delete", "tfjob", "mnist-tensorflow", "--wait")
+    run = start_playbook("playbooks/ai.yaml", "--tags", "train")
+    wait_for(lambda: phase("mnist-tensorflow-chief-0") == "Running", 120)
+    victim = process_of(f"bin/{program} ", "mlstack-test") or process_of(f"/{program} ", "mlstack-test")
+    assert victim
+    os.kill(victim, signal.SIGKILL)
+    assert finish(run).status == 0
+    assert process_of(f"/{program} ", "mlstack-test") not in (None, victim)
+
+
+def test_end_of_a_worker_is_told_and_a_second_run_completes(stack: Run) -> None:
+    kubectl("delete", "pytorchjob", "mnist-pytorch", "--wait")
+    run = start_playbook("playbooks/ai.yaml", "--tags", "train")
+    wait_for(lambda: "rank=1" in logs("mnist-pytorch-worker-0"), 120)
+    victim = process_of("python3 /examples/pytorch/mnist_ddp.py")
+    assert victim
+    os.kill(victim, signal.SIGKILL)
+    ended = finish(run)
+    assert ended.status != 0
+    assert "137" in ended.output
+    assert playbook("playbooks/ai.yaml", "--tags", "train").status == 0
+
+
+def logs(pod: str) -> str:
+    result = subprocess.run(
+        [
+            HOME / "local_cluster/mlstack-test/bin/kubectl",
+            f"--kubeconfig={HOME / 'local_cluster/mlstack-test/admin.kubeconfig'}",
+            "logs",
+            pod,
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        timeout=60,
+    )
+    return result.stdout
