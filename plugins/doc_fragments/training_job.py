@@ -184,7 +184,7 @@ options:
       - A pod that fits some node and waits for its turn is waited for without this limit. Where nodes are made on
         demand, give a time in which one comes up.
     type: int
-    default: 15
+    default: 12
   on_change:
     description:
       - What to do where the job is there with another spec. The operator does not bring running pods to a new spec.

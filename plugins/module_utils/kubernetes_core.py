@@ -61,11 +61,13 @@ class Client:
             query["dryRun"] = "All"
         return self.request("POST", path, query, body)
 
-    def delete(self, path: str, uid: str | None = None, dry_run: bool = False) -> Json:
+    def delete(self, path: str, uid: str | None = None, dry_run: bool = False, grace: int | None = None) -> Json:
         """Deletes what `path` names, dependents first. With `uid`, only that very object."""
         body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground"}
         if uid:
             body["preconditions"] = {"uid": uid}
+        if grace is not None:
+            body["gracePeriodSeconds"] = grace
         if dry_run:
             # Not in the query: that is ignored where there is a body, and the object really deleted.
             body["dryRun"] = ["All"]

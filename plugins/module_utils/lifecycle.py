@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -63,7 +64,7 @@ RESTART_SECONDS = 20.0
 # How long the pods' streams may lag behind the job's.
 SETTLE_SECONDS = 0.3
 # How long a call that has failed waits for its half-made job to be gone.
-CLEAN_UP_SECONDS = 8.0
+CLEAN_UP_SECONDS = 5.0
 
 T = TypeVar("T")
 
@@ -72,7 +73,7 @@ T = TypeVar("T")
 class Options:
     wait: bool = True
     wait_timeout: float = 600
-    grace: float = 15
+    grace: float = 12
     on_change: str = "fail"
     on_failed: str = "fail"
     on_stuck: str = "delete"
@@ -385,11 +386,20 @@ class Lifecycle:
         if not (course.created and self._options.on_stuck == "delete" and not course.all_started):
             return failure
         try:
+            self._remove(course.job, 0)
+            for name, pod in course.pods.items():
+                self._hurry(name, pod["metadata"]["uid"])
             self._remove(course.job, CLEAN_UP_SECONDS)
             ending = "It was deleted again."
         except (JobError, ApiError, UnreachableError) as error:
             ending = f"It is being deleted again: {error}"
         return JobError(f"{failure}\n{ending}", {**failure.result, "changed": False})
+
+    def _hurry(self, pod: str, uid: str) -> None:
+        """Ends a pod whose job is being deleted and has done nothing yet that would be worth an orderly end."""
+        # Where it may not be deleted directly, it takes its time.
+        with contextlib.suppress(ApiError):
+            self._api.delete(pods_path(self._namespace, pod), uid, grace=1)
 
     def _timeout(self, course: _Course, picture: Picture) -> JobError:
         state = state_of(course.job)

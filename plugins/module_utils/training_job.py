@@ -97,7 +97,7 @@ def argument_spec(kind: JobKind, **extra: Any) -> dict[str, Any]:
         "src": {"type": "path"},
         "wait": {"type": "bool", "default": True},
         "wait_timeout": {"type": "int", "default": 600},
-        "grace": {"type": "int", "default": 15},
+        "grace": {"type": "int", "default": 12},
         "on_change": {"type": "str", "choices": ["fail", "recreate"], "default": "fail"},
         "on_failed": {"type": "str", "choices": ["fail", "recreate"], "default": "fail"},
         "on_stuck": {"type": "str", "choices": ["delete", "keep"], "default": "delete"},

@@ -68,8 +68,6 @@ WRONG = [
 def test_wrong_jobs(
     kind: Kind, name: str, options: Any, words: list[str], namespace: str, start: Any, clean: None
 ) -> None:
-    if kind is not TF and "name" in name.lower():
-        pytest.skip("the same code for both kinds")
     message = failure(start(kind.task(name, namespace, **options)))
     for word in words:
         assert word in message

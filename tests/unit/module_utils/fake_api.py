@@ -100,7 +100,7 @@ class FakeApi:
         body["metadata"]["uid"] = f"uid-{self._version + 1}"
         return self.put(key, body)
 
-    def delete(self, path: str, uid: str | None = None, dry_run: bool = False) -> Json:
+    def delete(self, path: str, uid: str | None = None, dry_run: bool = False, grace: int | None = None) -> Json:
         if dry_run:
             return {}
         self._note("delete", path)
