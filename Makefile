@@ -15,6 +15,10 @@ INVENTORY ?= inventories/local/hosts.ini
 ARGS ?=
 PYTHON ?= python3
 
+# The tests have a stack of their own, so that they can run beside a demo.
+TEST_INVENTORY := inventories/test/hosts.ini
+TEST_KUBECONFIG := /var/lib/mlstack-test/local_cluster/mlstack-test/admin.kubeconfig
+
 VENV := .venv
 BIN := $(VENV)/bin
 # Most files of the package `ansible` are never used: Python compiles those that are when it first reads them.
@@ -42,6 +46,10 @@ demo: root $(RUNTIME) ## Set up a Kubernetes with the ML stack on this machine, 
 remove: root $(RUNTIME) ## Take away what `demo` set up; the checkout and the cache stay as they are
 	$(call say,Running playbooks/remove.yaml on $(INVENTORY))
 	$(BIN)/ansible-playbook -i $(INVENTORY) playbooks/remove.yaml $(ARGS)
+	@if [ -e /var/lib/mlstack-test ]; then \
+	  echo "==> Removing the stack of the tests, too"; \
+	  $(BIN)/ansible-playbook -i $(TEST_INVENTORY) playbooks/remove.yaml; \
+	fi
 
 ##@ Check
 
@@ -71,8 +79,10 @@ lint: $(DEVELOPMENT) ## Linters of Ansible, YAML, Python, changelog and document
 
 .PHONY: integration
 integration: root $(DEVELOPMENT) ## The modules against a real API server and operator, with simulated nodes
+	$(call say,A cluster with the training operator and simulated nodes for the tests)
+	$(BIN)/ansible-playbook -i $(TEST_INVENTORY) playbooks/ai.yaml --tags registry,local_cluster,training_operator
 	$(call say,Integration tests)
-	$(BIN)/python -m pytest tests/integration $(ARGS)
+	MLSTACK_TEST_KUBECONFIG=$(TEST_KUBECONFIG) $(BIN)/python -m pytest tests/integration $(ARGS)
 
 .PHONY: e2e
 e2e: root $(DEVELOPMENT) ## The demo itself and its second run, with real containers
