@@ -209,7 +209,12 @@ def message_of(headline: str, diagnosis: Json) -> str:
     if hidden > 0:
         lines.append(f"... and {hidden} more.")
     told = " ".join(lines)
-    events = [event for event in diagnosis["events"] if event["message"] not in told][:EVENTS_SHOWN]
+    reasons = [cause["message"].strip() for cause in diagnosis["causes"] if cause["message"]]
+    events = [
+        event
+        for event in diagnosis["events"]
+        if event["message"] not in told and not any(reason in event["message"] for reason in reasons)
+    ][:EVENTS_SHOWN]
     if events:
         lines.append("Events:")
         lines.extend(

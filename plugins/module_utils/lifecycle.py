@@ -239,7 +239,7 @@ class Lifecycle:
                     return
                 left = f"pods {', '.join(sorted(pods))}" if pods else "the job itself"
         raise JobError(
-            f"{self._title} was not gone {timeout:.0f} seconds after its deletion: {left or 'unknown'} is left."
+            f"{self._title} was not gone {timeout:.0f} seconds after its deletion; left: {left or 'unknown'}."
         )
 
     # -- waiting
@@ -386,7 +386,7 @@ class Lifecycle:
         if not (course.created and self._options.on_stuck == "delete" and not course.all_started):
             return failure
         try:
-            self._remove(course.job, 0)
+            # First the pods: a kubelet does not shorten a stop that has begun with the usual grace period.
             for name, pod in course.pods.items():
                 self._hurry(name, pod["metadata"]["uid"])
             self._remove(course.job, CLEAN_UP_SECONDS)
@@ -396,7 +396,7 @@ class Lifecycle:
         return JobError(f"{failure}\n{ending}", {**failure.result, "changed": False})
 
     def _hurry(self, pod: str, uid: str) -> None:
-        """Ends a pod whose job is being deleted and has done nothing yet that would be worth an orderly end."""
+        """Ends a pod that has done nothing yet that would be worth an orderly end."""
         # Where it may not be deleted directly, it takes its time.
         with contextlib.suppress(ApiError):
             self._api.delete(pods_path(self._namespace, pod), uid, grace=1)

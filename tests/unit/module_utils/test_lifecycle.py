@@ -400,7 +400,7 @@ def test_absent_waits_until_the_pods_are_gone(cluster: Cluster) -> None:
 def test_absent_says_what_is_left(cluster: Cluster) -> None:
     cluster.present(NO_WAIT)
     cluster.pod(running())
-    with pytest.raises(JobError, match=r"was not gone .* pods mnist-chief-0 is left"):
+    with pytest.raises(JobError, match=r"was not gone .* left: pods mnist-chief-0"):
         cluster.absent(wait_timeout=0.3)
 
 
