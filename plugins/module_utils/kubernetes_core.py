@@ -180,9 +180,10 @@ def _openshift_token(auth: Mapping[str, Any]) -> str:
             f"(with `requests-oauthlib`) is needed: {error}. Install it, or use `kubeconfig` or `api_key`."
         ) from error
     try:
-        login = OCPLoginConfiguration(
-            host=str(auth["host"]).rstrip("/"), ocp_username=auth["username"], ocp_password=auth["password"]
-        )
+        # Not by its constructor, which passes on an argument that newer Kubernetes clients do not know.
+        login = OCPLoginConfiguration.__new__(OCPLoginConfiguration)
+        login.host = str(auth["host"]).rstrip("/")
+        login.ocp_username, login.ocp_password = auth["username"], auth["password"]
         login.verify_ssl = auth.get("verify_ssl", True)
         login.ssl_ca_cert = auth.get("ssl_ca_cert")
         login.get_token()

@@ -24,11 +24,12 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.lifecycle import JobError, Lifecycle, Options
 
-# What a job says for all its replicas, and a role may say anew for its own.
+# What a job says for all its replicas, and a role may say anew for its own. Secrets are given by name, so nothing
+# here has to be kept out of logs.
 POD_ARG_SPEC: dict[str, Any] = {
     "image": {"type": "str"},
     "image_pull_policy": {"type": "str", "choices": ["Always", "IfNotPresent", "Never"]},
-    "image_pull_secrets": {"type": "list", "elements": "str"},
+    "image_pull_secrets": {"type": "list", "elements": "str", "no_log": False},
     "command": {"type": "list", "elements": "str"},
     "args": {"type": "list", "elements": "str"},
     "working_dir": {"type": "str"},
@@ -47,7 +48,7 @@ VOLUME_ARG_SPEC: dict[str, Any] = {
     "read_only": {"type": "bool", "default": False},
     "claim": {"type": "str"},
     "config_map": {"type": "str"},
-    "secret": {"type": "str"},
+    "secret": {"type": "str", "no_log": False},
     "empty_dir": {"type": "dict"},
 }
 RUN_POLICY_ARG_SPEC: dict[str, Any] = {

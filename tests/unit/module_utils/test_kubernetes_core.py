@@ -185,11 +185,11 @@ def test_a_password_needs_openshift(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_password_becomes_a_token(monkeypatch: pytest.MonkeyPatch, server: Any) -> None:
     class Login:
-        def __init__(self, host: str, ocp_username: str, ocp_password: str) -> None:
-            self.given = (host, ocp_username, ocp_password)
+        def __init__(self) -> None:
+            raise TypeError("Configuration.__init__() got an unexpected keyword argument")
 
         def get_token(self) -> None:
-            assert self.given[1:] == ("ann", "secret")
+            assert (self.ocp_username, self.ocp_password) == ("ann", "secret")  # type: ignore[attr-defined]
             self.token = {"access_token": "from-openshift"}
 
     package = types.ModuleType("openshift.helper.userpassauth")
