@@ -24,7 +24,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import
 
 try:
     import urllib3
-    from kubernetes.client import rest
+    from kubernetes.client import Configuration, rest
 except ImportError:
     # AnsibleK8SModule says so.
     pass
@@ -182,7 +182,7 @@ def _openshift_token(auth: Mapping[str, Any]) -> str:
     try:
         # Not by its constructor, which passes on an argument that newer Kubernetes clients do not know.
         login = OCPLoginConfiguration.__new__(OCPLoginConfiguration)
-        login.host = str(auth["host"]).rstrip("/")
+        Configuration.__init__(login, host=str(auth["host"]).rstrip("/"))
         login.ocp_username, login.ocp_password = auth["username"], auth["password"]
         login.verify_ssl = auth.get("verify_ssl", True)
         login.ssl_ca_cert = auth.get("ssl_ca_cert")

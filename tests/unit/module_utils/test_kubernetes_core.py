@@ -22,6 +22,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core
     connect,
     read_documents,
 )
+from kubernetes.client import Configuration
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -184,7 +185,7 @@ def test_a_password_needs_openshift(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_password_becomes_a_token(monkeypatch: pytest.MonkeyPatch, server: Any) -> None:
-    class Login:
+    class Login(Configuration):
         def __init__(self) -> None:
             raise TypeError("Configuration.__init__() got an unexpected keyword argument")
 
