@@ -140,7 +140,12 @@ def main() -> None:
     try:
         directory_mode = parse_mode(module.params["directory_mode"], "directory_mode")
         wanted = [
-            (entry["path"], resolve(directory, entry["path"]), entry["content"], parse_mode(entry["mode"], "files.mode"))
+            (
+                entry["path"],
+                resolve(directory, entry["path"]),
+                entry["content"],
+                parse_mode(entry["mode"], "files.mode"),
+            )
             for entry in module.params["files"]
         ]
         for name, path, content, mode in wanted:
