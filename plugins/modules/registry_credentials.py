@@ -120,7 +120,8 @@ def main() -> None:
             "username": {"type": "str", "required": True},
             "auth_file": {"type": "path", "required": True},
             "htpasswd_file": {"type": "path", "required": True},
-            "htpasswd_owner": {"type": "str"},
+            # A name, not a secret.
+            "htpasswd_owner": {"type": "str", "no_log": False},
         },
         supports_check_mode=True,
     )

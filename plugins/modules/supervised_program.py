@@ -217,14 +217,14 @@ class Runit:
         if not runsv:
             raise ServiceError("runsv: not found; install the package runit")
         # A session of its own and closed descriptors: the supervisor outlives the connection that started it.
-        subprocess.Popen(
-            [runsv, self.directory],
+        subprocess.run(
+            ["setsid", "--fork", runsv, self.directory],
+            check=True,
             cwd="/",
             env={"PATH": PATH},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
             umask=0o022,
         )
 
