@@ -89,8 +89,8 @@ def main() -> None:
         settings = root / "ansible.cfg"
         settings.touch()
         apart = {"ANSIBLE_CONFIG": str(settings), "ANSIBLE_COLLECTIONS_PATH": str(root)}
-        # Where it finds the dependencies first depends on the names of the directories. If it is the virtual environment,
-        # Git must not be asked, which ignores everything there.
+        # Where it finds the dependencies depends on the names of the directories. In the virtual environment
+        # Git must not be asked, as it ignores everything there.
         no_git = {"GIT_CEILING_DIRECTORIES": sys.prefix}
         run(BIN / "antsibull-docs", "lint-collection-docs", "--plugin-docs", collection, env={**apart, **no_git})
         # In a Git repository ansible-test looks at what Git knows, and elsewhere at all files.
