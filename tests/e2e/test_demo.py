@@ -63,11 +63,12 @@ def test_training_survives_the_end_of(stack: Run, program: str) -> None:
     kubectl("delete", "tfjob", "mnist-tensorflow", "--wait")
     run = start_playbook("playbooks/ai.yaml", "--tags", "train")
     wait_for(lambda: phase("mnist-tensorflow-chief-0") == "Running", 120)
-    victim = process_of(f"bin/{program} ", "mlstack-test") or process_of(f"/{program} ", "mlstack-test")
+    # Its log's writer and its supervisor have its name in their arguments, too.
+    victim = process_of(f"/{program} --", "mlstack-test")
     assert victim
     os.kill(victim, signal.SIGKILL)
     assert finish(run).status == 0
-    assert process_of(f"/{program} ", "mlstack-test") not in (None, victim)
+    assert process_of(f"/{program} --", "mlstack-test") not in (None, victim)
 
 
 def test_end_of_a_worker_is_told_and_a_second_run_completes(stack: Run) -> None:
