@@ -357,6 +357,11 @@ def main() -> NoReturn:
         supports_check_mode=True,
     )
     name = module.params["name"]
+    missing = [path for path in module.params["programs"] if not os.path.exists(path)]
+    if module.check_mode and missing:
+        # An earlier task, which was only checked too, is the one that makes them; the tag depends on what they are.
+        reference = f"{module.params['prefix']}/{name}:not-built-yet"
+        module.exit_json(changed=True, image=reference, digest="", size=0, packages=[], seconds={})
     try:
         found = inputs(module.params)
         packages = [entry for target in PACKAGE_LISTS if target in found for entry in entries(found[target])]
