@@ -54,7 +54,7 @@ remove: root $(RUNTIME) ## Take away what `demo` set up; the checkout and the ca
 ##@ Check
 
 .PHONY: test
-test: root unit lint integration e2e ## All tests, those that fail fastest first
+test: root unit lint molecule integration e2e ## All tests, those that fail fastest first
 
 .PHONY: unit
 unit: $(DEVELOPMENT) ## Unit tests: seconds, no cluster
@@ -76,6 +76,11 @@ lint: $(DEVELOPMENT) ## Linters of Ansible, YAML, Python, changelog and document
 	$(BIN)/ansible-lint --strict
 	$(call say,antsibull-docs and ansible-test sanity on the built collection)
 	$(BIN)/python tests/sanity/run.py
+
+.PHONY: molecule
+molecule: root $(DEVELOPMENT) ## A role from check mode on a fresh host to its removal, looked at by testinfra
+	$(call say,Molecule)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test
 
 .PHONY: integration
 integration: root $(DEVELOPMENT) ## The modules against a real API server and operator, with simulated nodes
