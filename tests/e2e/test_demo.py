@@ -98,3 +98,13 @@ def logs(pod: str) -> str:
         timeout=60,
     )
     return result.stdout
+
+
+def test_the_operator_can_be_removed_and_installed_anew(stack: Run) -> None:
+    assert playbook("playbooks/remove.yaml", "--tags", "training_operator").status == 0
+    assert "kubeflow.org" not in kubectl("get", "crds,validatingwebhookconfigurations,namespaces", "-o", "name")
+    tags = ("playbooks/ai.yaml", "--tags", "training_operator")
+    assert playbook(*tags).changed
+    # The operator has filled in its certificates meanwhile, which is none of our change.
+    again = playbook(*tags)
+    assert (again.status, again.changed) == (0, [])
