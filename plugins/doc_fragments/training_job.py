@@ -21,10 +21,22 @@ options:
     description:
       - V(present) makes the job where it is not there, and with O(wait) waits for its end.
         A job that is there with the same spec is left alone, even when it has long succeeded.
+      - V(suspended) deletes the job's pods and keeps the job, with O(wait) until they are gone. V(resumed) lets it run
+        again. A job that has finished is left alone. One that is not there is made where the task describes it.
+      - V(restarted) deletes the job and runs it anew, with the spec that it has where the task describes no other.
       - V(absent) deletes the job, and with O(wait) waits until its pods are gone. Other options do not matter then.
     type: str
-    choices: [present, absent]
+    choices: [present, suspended, resumed, restarted, absent]
     default: present
+  jobs:
+    description:
+      - Several jobs for one task, each a mapping with C(name) and any of the options that describe a job.
+      - What a job does not say is taken from the task's own options. Mappings such as O(env), O(labels) and
+        O(replicas) are merged.
+      - They are read by one request and followed by one watch. All are checked before the first is made.
+      - Hundreds of jobs are handed over faster as manifests in O(src).
+    type: list
+    elements: dict
   image:
     description: Image of the training containers. Needed here or in each role, unless a manifest is given.
     type: str
@@ -159,39 +171,83 @@ options:
     type: dict
   definition:
     description:
-      - The job as a full manifest, a mapping or YAML text. It is taken as it is, and excludes the options that
-        describe a job by parts.
+      - The job as a full manifest, a mapping or YAML text, or several as a list or as many documents. It is taken as
+        it is, and excludes the options that describe a job by parts.
     type: raw
     aliases: [resource_definition]
   src:
-    description: File or URL that holds the job as a full manifest. Excludes O(definition).
+    description:
+      - File or URL that holds the job, or several, as full manifests in YAML or JSON. Excludes O(definition).
     type: path
+  preflight:
+    description:
+      - Whether to look, before a job is made, for what would keep it from ever running on this cluster.
+    type: bool
+    default: true
+  max_parallel:
+    description: With several jobs, how many of those that have not finished there may be at a time. V(0) is for all.
+    type: int
+    default: 0
   wait:
-    description: Whether to wait until the job has finished, or is gone with O(state=absent).
+    description: Whether to wait until the jobs have finished, or are gone with O(state=absent).
     type: bool
     default: true
   wait_timeout:
     description:
-      - Seconds to wait. After that the task fails, and the job goes on.
+      - Seconds to wait for each job from its submission. After that the task fails, and the job goes on.
       - An API server that restarts meanwhile is waited for.
     type: int
     default: 600
+  stall_timeout:
+    description:
+      - Seconds without any news of a job after which the task fails, and the job goes on. News is a change of the job,
+        of a pod, or a line in the log of any replica. V(0) sets no such limit.
+    type: int
+    default: 0
   grace:
     description:
       - Seconds to bear with a state that does not heal by itself before the task fails. That is an image that
         cannot be pulled, a volume that cannot be mounted, a ConfigMap or Secret that is missing, pods that the API
-        server refuses, and a pod that would fit no node even if that were empty.
+        server refuses, a container that crashes again and again, and a pod that would fit no node even if that were
+        empty.
       - A pod that fits some node and waits for its turn is waited for without this limit. Where nodes are made on
         demand, give a time in which one comes up.
     type: int
     default: 12
+  grace_for:
+    description:
+      - Seconds by reason, where these differ from O(grace), for example C(ErrImagePull), C(ImagePullBackOff),
+        C(Unschedulable), C(FailedMount), C(CreateContainerConfigError), C(CrashLoopBackOff) or C(FailedCreatePod).
+    type: dict
+    default: {}
+  metrics:
+    description:
+      - Regular expressions by the metric's name, each with a group C(value). They are looked for in the log of the
+        replica that decides the job, which is read while it is written.
+    type: dict
+    default: {}
+  follow:
+    description: Whether to show the log of the replica that decides the job while it runs.
+    type: bool
+    default: false
+  log_dir:
+    description:
+      - Directory on the controller that gets the whole log of every replica, as C(namespace/job/replica.log). They are
+        written while the job runs, so they outlast its pods.
+    type: path
+  progress_file:
+    description:
+      - File that gets a line whenever something has changed. Where it is not given, and the output is for people, the
+        lines are shown while the task runs.
+    type: path
   on_change:
     description:
       - What to do where the job is there with another spec. The operator does not bring running pods to a new spec.
       - V(recreate) deletes it with its pods and makes it anew, after the API server has accepted the new one in a
         dry run.
+      - V(ignore) leaves it as it is, and goes on with it.
     type: str
-    choices: [fail, recreate]
+    choices: [fail, recreate, ignore]
     default: fail
   on_failed:
     description: What to do where the job is there with the same spec and has failed earlier; V(recreate) runs it again.

@@ -12,18 +12,19 @@ request has a timeout and no hidden retries.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from ansible.module_utils.urls import Request
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s import client as core_client
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
-from ansible_collections.kubernetes.core.plugins.module_utils.k8s.resource import create_definitions
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json, UnreachableError
 
 try:
     import urllib3
+    import yaml
     from kubernetes.client import Configuration, rest
 except ImportError:
     # AnsibleK8SModule says so.
@@ -55,11 +56,11 @@ class Client:
         return self.request("GET", path, query)
 
     def create(self, path: str, body: Json, dry_run: bool = False) -> Json:
-        # Strict: an unknown or doubled field is an error, not a warning that nobody reads.
-        query = {"fieldValidation": "Strict", "fieldManager": "mlstack"}
-        if dry_run:
-            query["dryRun"] = "All"
-        return self.request("POST", path, query, body)
+        return self.request("POST", path, _write_query(dry_run), body)
+
+    def patch(self, path: str, body: Json, dry_run: bool = False) -> Json:
+        """Merges `body` into what `path` names."""
+        return self.request("PATCH", path, _write_query(dry_run), body)
 
     def delete(self, path: str, uid: str | None = None, dry_run: bool = False, grace: int | None = None) -> Json:
         """Deletes what `path` names, dependents first. With `uid`, only that very object."""
@@ -93,7 +94,7 @@ class Client:
             response = self._pool.request(
                 method,
                 url,
-                headers=self._request_headers(),
+                headers=self._request_headers(method),
                 body=None if body is None else json.dumps(body),
                 timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=read_timeout),
                 preload_content=False,
@@ -106,8 +107,9 @@ class Client:
             raise _api_error(response)
         return response
 
-    def _request_headers(self) -> Any:
-        headers = urllib3.HTTPHeaderDict({"Accept": "application/json", "Content-Type": "application/json"})
+    def _request_headers(self, method: str) -> Any:
+        content = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        headers = urllib3.HTTPHeaderDict({"Accept": "application/json", "Content-Type": content})
         for name, value in self._headers.items():
             for item in value if isinstance(value, list) else [value]:
                 headers.add(name, item)
@@ -116,6 +118,12 @@ class Client:
             if setting["in"] == "header" and setting["value"]:
                 headers[setting["key"]] = setting["value"]
         return headers
+
+
+def _write_query(dry_run: bool) -> dict[str, str]:
+    # Strict: an unknown or doubled field is an error, not a warning that nobody reads.
+    query = {"fieldValidation": "Strict", "fieldManager": "mlstack"}
+    return {**query, "dryRun": "All"} if dry_run else query
 
 
 class _ResponseLines:
@@ -160,14 +168,40 @@ def connect(module: Any) -> Client:
 
 
 def read_documents(definition: Any, src: str | None) -> list[Json] | None:
-    """The manifests in `definition` or `src`, None where neither is given; ClientError where they cannot be read."""
+    """The manifests in `definition` or `src`, None where neither is given; ClientError where they cannot be read.
+
+    Lists of objects are taken apart. JSON is read as such, and YAML with libyaml where there is one: it is ten times
+    as fast as the reader that kubernetes.core uses, which tells with hundreds of jobs.
+    """
     if definition is None and src is None:
         return None
     try:
-        return [dict(found) for found in create_definitions({"resource_definition": definition, "src": src})]
+        given = definition if src is None else _read(src)
+        return [found for part in (given if isinstance(given, list) else [given]) for found in _documents_in(part)]
     except Exception as error:
-        # Whatever yaml, the file system, urllib and a document that is no mapping raise.
+        # Whatever yaml, the file system and urllib raise.
         raise ClientError(f"{'src' if definition is None else 'definition'}: cannot be read: {error}") from error
+
+
+def _read(src: str) -> str:
+    if src.startswith(("https://", "http://", "ftp://")):
+        return str(Request().open("GET", src).read().decode())
+    with open(src, encoding="utf-8") as stream:
+        return stream.read()
+
+
+def _documents_in(part: Any) -> Iterator[Any]:
+    if isinstance(part, str):
+        documents: Iterable[Any]
+        try:
+            documents = [json.loads(part)]
+        except ValueError:
+            documents = yaml.load_all(part, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    else:
+        documents = [part]
+    for document in documents:
+        is_list = isinstance(document, dict) and str(document.get("kind")).endswith("List") and "items" in document
+        yield from document["items"] if is_list else [document] if document is not None else []
 
 
 def _openshift_token(auth: Mapping[str, Any]) -> str:

@@ -1,44 +1,35 @@
 # Copyright: mlstack.kubernetes contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 
-"""The life of one job: made, waited for, made anew, taken away."""
+"""The life of jobs, one or a thousand: made, suspended, resumed, run anew, waited for, taken away."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from re import Pattern
 
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.diagnosis import (
-    diagnose,
-    failed_containers,
-    message_of,
-    tail_of_log,
-)
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.course import Course, JobError, decided
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.diagnosis import failed_containers, tail_of_log
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_logs import JobLogs
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
-    InvalidJobError,
+    API_VERSION,
     JobKind,
-    deciding_replicas,
-    desired_part,
+    as_dict,
     is_unchanged,
     live_part,
-    replicas_of,
     spec_hash,
     with_hash,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import (
     FAILED,
     JOB_NAME_LABEL,
-    PENDING,
-    duration_of,
-    has_started,
     is_at_rest,
+    is_finished,
     own_pods,
-    replica_table,
     state_of,
-    training_container,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import (
     ApiError,
@@ -50,406 +41,463 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import
     pods_path,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.preflight import problems_in_cluster
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import (
-    UNSCHEDULABLE,
-    Patience,
-    Stuck,
-    could_ever_fit,
-    find_stuck,
-)
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.watch import Picture, Source
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.progress import Progress
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.steady import for_each, steadily
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.waiting import Limits, Wait, sources
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.watch import Picture
 
-# How long single requests are repeated while an API server, or the operator's webhook, restarts.
-RESTART_SECONDS = 20.0
-# How long the pods' streams may lag behind the job's.
-SETTLE_SECONDS = 0.3
-# How long a call that has failed waits for its half-made job to be gone.
+# How long a call that has failed waits for its half-made jobs to be gone.
 CLEAN_UP_SECONDS = 5.0
-
-T = TypeVar("T")
+# The messages of so many failed jobs are given in full.
+MESSAGES_SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Options:
     wait: bool = True
-    wait_timeout: float = 600
-    grace: float = 12
+    limits: Limits = field(default_factory=Limits)
     on_change: str = "fail"
     on_failed: str = "fail"
     on_stuck: str = "delete"
+    preflight: bool = True
+    # How many jobs are on their way at a time; 0 for all.
+    at_once: int = 0
+    metrics: Mapping[str, Pattern[str]] = field(default_factory=dict)
+    log_directory: str | None = None
+    show_log: bool = False
     check_mode: bool = False
-
-
-class JobError(Exception):
-    """The job is not what was asked for; carries what is known about it."""
-
-    def __init__(self, message: str, result: Json | None = None) -> None:
-        super().__init__(message)
-        self.result = result or {}
 
 
 class NotServedError(JobError):
     """The API server does not know the kind."""
 
 
-@dataclass
-class _Course:
-    """What one wait has seen."""
-
-    job: Json
-    created: bool
-    begin: float
-    pods: dict[str, Json] = field(default_factory=dict)
-    logs: dict[str, list[str]] = field(default_factory=dict)
-    events: list[Json] = field(default_factory=list)
-    first_container: float | None = None
-    finished: float | None = None
-    all_started: bool = False
-
-
 class Lifecycle:
-    """Brings one job to the wanted state."""
+    """Brings jobs of one kind to the wanted state; what has become of each is left in its course."""
 
     def __init__(
-        self, api: KubeApi, kind: JobKind, namespace: str, name: str, options: Options, warn: Callable[[str], None]
+        self,
+        api: KubeApi,
+        kind: JobKind,
+        options: Options,
+        warn: Callable[[str], None],
+        progress: Progress | None = None,
     ) -> None:
         self._api = api
         self._kind = kind
-        self._namespace = namespace
-        self._name = name
         self._options = options
         self._warn = warn
-        self._path = jobs_path(namespace, kind.plural, name)
-        self._title = f"{kind.kind} {namespace}/{name}"
+        self._progress = progress or Progress(None)
 
     # -- the states
 
-    def present(self, wanted: Json) -> Json:
+    def present(self, courses: Sequence[Course]) -> None:
+        """Makes the jobs that are not there as wanted, and with `wait` follows all to their end."""
         try:
-            live = self._read()
+            self._read(courses)
         except NotServedError as error:
             if not self._options.check_mode:
                 raise
             # An earlier task of the same run, which was only checked too, may be the one that installs the operator.
-            self._warn(f"{error} The job could not be checked further.")
-            return {"changed": True, "job": wanted, **_diff({}, wanted)}
-        if live is None:
-            return self._make(wanted, replaced=None)
-        if live["metadata"].get("deletionTimestamp"):
-            return self._make(wanted, replaced=live)
-        if not is_unchanged(live, wanted):
-            if self._options.on_change == "fail":
-                raise JobError(
-                    f"{self._title} exists with another spec, and the operator does not bring running pods to a new "
-                    "one. Say `on_change: recreate` to have it deleted and made anew, or delete it first with "
-                    "`state: absent`.",
-                    {"job": _shown(live), "state": state_of(live), **_diff(live_part(live), wanted)},
-                )
-            return self._make(wanted, replaced=live)
-        if state_of(live) == FAILED and self._options.on_failed == "recreate":
-            return self._make(wanted, replaced=live)
-        return {"changed": False, **_diff(live_part(live), live), **self._follow(live, created=False)}
+            self._warn(f"{error} The jobs could not be checked further.")
+            for course in courses:
+                course.changed, course.after = True, decided(course.wanted)
+            return
+        self._make([course for course in courses if self._is_to_be_made(course)], courses)
 
-    def absent(self) -> Json:
+    def restarted(self, courses: Sequence[Course]) -> None:
+        """Runs jobs anew, with the spec that they have where no other is wanted."""
+        self._read(courses)
+        for course in courses:
+            if course.wanted is None and course.live is not None:
+                course.wanted = _as_made(course.live)
+            self._need_a_job(course)
+        self._make(courses, courses)
+
+    def suspended(self, courses: Sequence[Course], suspend: bool = True) -> None:
+        """Takes jobs off their nodes, or with `suspend` false lets them run again; they keep their specs."""
+        self._read(courses)
+        to_make = []
+        for course in courses:
+            self._need_a_job(course)
+            if course.wanted is not None:
+                course.wanted = _with_suspend(course.wanted, suspend)
+            if not course.error and (not course.is_there or (course.wanted and self._is_to_be_made(course))):
+                to_make.append(course)
+        to_patch = [course for course in courses if course not in to_make and not course.error]
+        if any(course.error for course in courses):
+            return
+        for_each(to_patch, lambda course: self._set_suspend(course, suspend))
+        self._make(to_make, courses)
+
+    def absent(self, courses: Sequence[Course]) -> None:
+        with contextlib.suppress(NotServedError):
+            self._read(courses)
+        there = [course for course in courses if course.live is not None]
+        for course in there:
+            course.changed = course.is_there
+            course.before = live_part(course.job)
+        self._remove(there, self._options.limits.wait_timeout if self._options.wait else 0)
+        for course in courses:
+            if not course.error:
+                course.live = course.wanted = None
+
+    # -- what there is
+
+    def _read(self, courses: Sequence[Course]) -> None:
+        """One GET for one job, one LIST for each namespace of several."""
+        if len(courses) == 1:
+            courses[0].live = self._get(courses[0])
+            return
+        for namespace in {course.namespace for course in courses}:
+            try:
+                listed = self._api.get(jobs_path(namespace, self._kind.plural))["items"]
+            except ApiError as error:
+                raise (self._not_served() if error.status == 404 else error) from error
+            lives = {item["metadata"]["name"]: item for item in listed}
+            for course in courses:
+                if course.namespace == namespace:
+                    course.live = self._typed(lives.get(course.name))
+
+    def _get(self, course: Course) -> Json | None:
         try:
-            live = self._read()
-        except NotServedError:
-            live = None
-        if live is None:
-            return {"changed": False, "state": "Absent", "job": None}
-        changed = not live["metadata"].get("deletionTimestamp")
-        self._remove(live, self._options.wait_timeout if self._options.wait else 0)
-        return {"changed": changed, "state": "Absent", "job": None, **_diff(live_part(live), None)}
+            return self._api.get(self._path(course))
+        except ApiError as error:
+            if error.is_object_missing:
+                return None
+            raise (self._not_served() if error.status == 404 else error) from error
 
-    # -- the steps
+    def _not_served(self) -> NotServedError:
+        return NotServedError(
+            f"The cluster does not serve {self._kind.kind} ({API_VERSION}): install the training operator."
+        )
 
-    def _make(self, wanted: Json, replaced: Json | None) -> Json:
-        before = live_part(replaced) if replaced else {}
-        problems = problems_in_cluster(self._api, self._kind, wanted)
+    def _typed(self, item: Json | None) -> Json | None:
+        """A list's items go without the fields that all of them share."""
+        return None if item is None else {"apiVersion": API_VERSION, "kind": self._kind.kind, **item}
+
+    # -- what is to be done
+
+    def _is_to_be_made(self, course: Course) -> bool:
+        live, wanted = course.live, course.wanted
+        if not course.is_there:
+            return True
+        assert live is not None and wanted is not None
+        if not is_unchanged(live, wanted) and self._options.on_change != "ignore":
+            if self._options.on_change == "recreate":
+                return True
+            course.before, course.after = live_part(live), decided(wanted)
+            course.error = JobError(
+                f"{course.title} exists with another spec, and the operator does not bring running pods to a new "
+                "one. Say `on_change: recreate` to have it deleted and made anew, `on_change: ignore` to go on with "
+                "the one that is there, or delete it first with `state: absent`.",
+                course.result(),
+            )
+            return False
+        course.before = course.after = live_part(live)
+        return state_of(live) == FAILED and self._options.on_failed == "recreate"
+
+    @staticmethod
+    def _need_a_job(course: Course) -> None:
+        if course.live is None and course.wanted is None:
+            course.error = JobError(
+                f"{course.title} does not exist, and nothing says what it would be; describe it, or correct its name."
+            )
+
+    # -- doing it
+
+    def _make(self, to_make: Sequence[Course], courses: Sequence[Course]) -> None:
+        """Makes some of the jobs and follows all. Before the first is made, all have been found to be right."""
+        if any(course.error for course in courses):
+            return
+        for course in to_make:
+            course.before = live_part(course.live) if course.live else {}
+            course.after = decided(course.wanted)
+        if self._options.preflight:
+            for_each(to_make, self._look_ahead)
+        replaced = [course for course in to_make if course.live is not None]
+        # The old job is given up only for one that the API server will take.
+        for_each(replaced, self._rehearse)
+        if any(course.error for course in courses):
+            return
+        for course in to_make:
+            course.changed = True
+        if self._options.check_mode:
+            for_each([course for course in to_make if course.live is None], self._submit)
+            for course in replaced:
+                course.live = None
+            self._look_once([course for course in courses if course not in to_make], self._logs())
+            return
+        self._remove(replaced, self._options.limits.wait_timeout)
+        for course in to_make:
+            course.live, course.created = None, True
+        if any(course.error for course in courses):
+            return
+        self._follow(courses, set(to_make))
+
+    def _look_ahead(self, course: Course) -> None:
+        assert course.wanted is not None
+        problems = problems_in_cluster(self._api, self._kind, course.wanted)
         if problems and not self._options.check_mode:
-            raise InvalidJobError(problems)
+            course.error = JobError("\n".join([f"{course.title} cannot be made:", *(f"- {one}" for one in problems)]))
+            return
         for problem in problems:
             self._warn(f"{problem} (Not an error in check mode: an earlier task may be to make it.)")
-        if replaced:
-            # The old job is given up only for one that the API server will take.
-            self._rehearse(wanted)
-        if self._options.check_mode:
-            job = wanted if replaced else self._submit(wanted, dry_run=True)
-            return {"changed": True, "job": _shown(job), "state": PENDING, "replicas": [], **_diff(before, wanted)}
-        if replaced:
-            self._remove(replaced, self._options.wait_timeout)
-        begin = time.monotonic()
-        job = self._submit(wanted)
-        submit = time.monotonic() - begin
-        result = {"changed": True, **_diff(before, wanted), **self._follow(job, created=True)}
-        result["timings"]["submit"] = round(submit, 3)
-        return result
 
-    def _rehearse(self, wanted: Json) -> None:
+    def _rehearse(self, course: Course) -> None:
         """A dry run under another name, as the wanted one is taken."""
-        probe = "dry-run-" + spec_hash(wanted)[-8:]
-        rehearsed = {**wanted, "metadata": {**wanted["metadata"], "name": probe}}
+        assert course.wanted is not None
+        probe = "dry-run-" + spec_hash(course.wanted)[-8:]
+        rehearsed = {**course.wanted, "metadata": {**course.wanted["metadata"], "name": probe}}
         try:
-            self._steadily(lambda: self._api.create(self._collection, rehearsed, dry_run=True))
+            steadily(lambda: self._api.create(self._collection(course), rehearsed, dry_run=True))
         except ApiError as error:
-            raise self._refused(error, error.message.replace(probe, self._name)) from error
+            self._refuse(course, error.message.replace(probe, course.name))
 
-    def _submit(self, wanted: Json, dry_run: bool = False) -> Json:
+    def _submit(self, course: Course) -> None:
+        """Makes the job, or in check mode has it made in a dry run."""
+        wanted, dry_run = course.wanted, self._options.check_mode
+        assert wanted is not None
+
         def attempt() -> Json:
             try:
-                return self._api.create(self._collection, with_hash(wanted), dry_run=dry_run)
+                return self._api.create(self._collection(course), with_hash(wanted), dry_run=dry_run)
             except ApiError as error:
                 # It may be ours: sent before, made, and the answer lost with the connection.
                 if error.status == 409 and error.reason == "AlreadyExists":
-                    live = self._read()
+                    live = self._get(course)
                     if live is not None and is_unchanged(live, wanted):
                         return live
                 raise
 
+        course.begin = time.monotonic()
         try:
-            return self._steadily(attempt)
+            made = steadily(attempt)
         except ApiError as error:
             if dry_run and error.is_object_missing:
-                self._warn(f"{error.message}: the job could not be checked further.")
-                return wanted
-            raise self._refused(error, error.message) from error
+                self._warn(f"{error.message}: {course.title} could not be checked further.")
+            else:
+                course.changed = False
+                self._refuse(course, error.message)
+            return
+        if dry_run:
+            course.wanted = made
+        else:
+            course.live = made
+            course.submit = time.monotonic() - course.begin
 
-    def _refused(self, error: ApiError, message: str) -> JobError:
-        return JobError(f"The API server refused {self._title}: {message}")
+    @staticmethod
+    def _refuse(course: Course, message: str) -> None:
+        course.error = JobError(f"The API server refused {course.title}: {message}")
 
-    def _remove(self, live: Json, timeout: float) -> None:
-        """Deletes this very job, and with a timeout waits until its pods are gone, too."""
-        uid = live["metadata"]["uid"]
+    def _set_suspend(self, course: Course, suspend: bool) -> None:
+        live = course.live
+        assert live is not None
+        course.before = live_part(live)
+        is_suspended = as_dict(live["spec"].get("runPolicy")).get("suspend") is True
+        if is_suspended != suspend and not is_finished(live):
+            body = {"spec": {"runPolicy": {"suspend": suspend}}}
+            course.live = steadily(lambda: self._api.patch(self._path(course), body, self._options.check_mode))
+            course.changed = True
+        course.after = live_part(course.live or live)
+
+    def _remove(self, courses: Sequence[Course], timeout: float) -> None:
+        """Deletes these very jobs, and with a timeout waits until their pods are gone, too."""
+        for_each(courses, self._delete)
+        if self._options.check_mode or not timeout or not courses:
+            return
+        # The pods of one that was deleted at once are still there.
+        left: dict[Course, str] = dict.fromkeys(courses, "unknown")
+        watched = {key: one for key, one in sources(self._kind, courses).items() if not key.startswith("events")}
+        with Picture(self._api, watched) as picture:
+            for _changes in picture.updates(time.monotonic() + timeout):
+                if len(picture.known) < len(watched):
+                    continue
+                left = {course: rest for course in left if (rest := self._left_of(course, picture))}
+                if not left:
+                    return
+        for course, rest in left.items():
+            course.error = JobError(
+                f"{course.title} was not gone {timeout:.0f} seconds after its deletion; left: {rest}."
+            )
+
+    def _delete(self, course: Course) -> None:
+        assert course.live is not None
+        uid = course.live["metadata"]["uid"]
         try:
-            self._steadily(lambda: self._api.delete(self._path, uid, dry_run=self._options.check_mode))
+            steadily(lambda: self._api.delete(self._path(course), uid, dry_run=self._options.check_mode))
         except ApiError as error:
             # Gone, or another job of that name has taken its place.
             if error.status not in (404, 409):
                 raise
-        if self._options.check_mode or not timeout:
-            return
-        left = ""
-        with Picture(self._api, {key: self._sources()[key] for key in ("job", "pods")}) as picture:
-            for _tick in picture.updates(time.monotonic() + timeout):
-                if len(picture.known) < 2:
-                    continue
-                job = picture.objects["job"].get(self._name)
-                pods = own_pods(live, picture.objects["pods"])
-                if not pods and (job is None or job["metadata"]["uid"] != uid):
-                    return
-                left = f"pods {', '.join(sorted(pods))}" if pods else "the job itself"
-        raise JobError(
-            f"{self._title} was not gone {timeout:.0f} seconds after its deletion; left: {left or 'unknown'}."
-        )
 
-    # -- waiting
-
-    def _sources(self) -> dict[str, Source]:
-        return {
-            "job": Source(
-                jobs_path(self._namespace, self._kind.plural), {"fieldSelector": f"metadata.name={self._name}"}
-            ),
-            "pods": Source(
-                pods_path(self._namespace), {"labelSelector": f"{JOB_NAME_LABEL}={self._name}"}, optional=True
-            ),
-            "events": Source(events_path(self._namespace), {"fieldSelector": "type=Warning"}, optional=True),
+    @staticmethod
+    def _left_of(course: Course, picture: Picture) -> str:
+        assert course.live is not None
+        pods = {
+            name: pod
+            for name, pod in picture.objects[f"pods {course.namespace}"].items()
+            if as_dict(pod["metadata"].get("labels")).get(JOB_NAME_LABEL) == course.name
         }
+        if own := own_pods(course.live, pods):
+            return f"pods {', '.join(sorted(own))}"
+        job = picture.objects[f"jobs {course.namespace}"].get(course.name)
+        is_there = job is not None and job["metadata"]["uid"] == course.live["metadata"]["uid"]
+        return "the job itself" if is_there else ""
 
-    def _follow(self, job: Json, created: bool) -> Json:
-        """The job's result: at once, or with `wait` when nothing more will happen to it."""
-        course = _Course(job, created, time.monotonic())
-        if not self._options.wait or self._options.check_mode or is_at_rest(job):
-            self._look_once(course)
+    # -- following
+
+    def _follow(self, courses: Sequence[Course], to_make: set[Course]) -> None:
+        """Submits what is to be made; with `wait` returns when nothing more will happen to any of the jobs."""
+        logs = self._logs()
+        moving = [course for course in courses if course in to_make or not is_at_rest(course.job)]
+        resting = [course for course in courses if course not in moving]
+        if self._options.wait and moving:
+            self._wait(moving, to_make, logs)
         else:
-            self._watch(course)
-        if self._options.wait and state_of(course.job) == FAILED:
-            raise self._failure(course, f"{self._title} failed" + ("." if course.finished else " earlier."))
-        return self._result(course)
+            for_each([course for course in moving if course in to_make], self._submit)
+            resting = [course for course in courses if course not in to_make]
+        self._look_once(resting, logs)
 
-    def _look_once(self, course: _Course) -> None:
-        """What is to be seen of a job that is not waited for, with the causes where it has failed."""
-        if course.created:
-            return
-        sources = self._sources()
-        course.pods = {pod["metadata"]["name"]: pod for pod in self._list(sources["pods"])}
-        course.pods = own_pods(course.job, course.pods)
-        if state_of(course.job) == FAILED:
-            course.events = self._list(sources["events"])
-            self._save_logs(course)
+    def _logs(self) -> JobLogs:
+        show = self._progress.say if self._options.show_log and not self._progress.is_silent else None
+        directory = None if self._options.check_mode else self._options.log_directory
+        return JobLogs(self._api, directory, self._options.metrics, show)
 
-    def _list(self, source: Source) -> list[Json]:
+    def _wait(self, courses: Sequence[Course], to_make: set[Course], logs: JobLogs) -> None:
+        stuck: list[Course] = []
+
+        def discard(course: Course) -> None:
+            if course.created and self._options.on_stuck == "delete" and not course.all_started:
+                # First the pods: a kubelet does not shorten a stop that has begun with the usual grace period.
+                for name in course.present_pods:
+                    self._hurry(course, name)
+                stuck.append(course)
+                with contextlib.suppress(ApiError, UnreachableError):
+                    self._delete(course)
+
+        def start(course: Course) -> None:
+            if course in to_make and course.live is None and not course.error:
+                self._submit(course)
+            course.begin = course.begin or time.monotonic()
+
+        if not self._options.at_once:
+            for_each([course for course in courses if course in to_make], self._submit)
+        wait = Wait(self._api, self._kind, self._options.limits, logs, self._progress, discard)
+        wait.follow(courses, start, self._options.at_once or len(courses))
+        self._clean_up(stuck)
+
+    def _clean_up(self, stuck: Sequence[Course]) -> None:
+        """Waits for a while until the jobs that never started are gone."""
+        told = {course: course.error for course in stuck}
+        for course in stuck:
+            course.error = None
         try:
-            items: list[Json] = self._steadily(lambda: self._api.get(source.path, source.selector)).get("items") or []
+            self._remove(stuck, CLEAN_UP_SECONDS)
+            trouble = ""
+        except (ApiError, UnreachableError) as error:
+            trouble = str(error)
+        for course, failure in told.items():
+            rest = course.error or trouble
+            ending = f"It is being deleted again: {rest}" if rest else "It was deleted again."
+            course.changed = False
+            course.error = JobError(f"{failure}\n{ending}", {**(failure.result if failure else {}), "changed": False})
+
+    def _hurry(self, course: Course, pod: str) -> None:
+        """Ends a pod that has done nothing yet that would be worth an orderly end."""
+        # Where it may not be deleted directly, it takes its time.
+        with contextlib.suppress(ApiError, UnreachableError):
+            self._api.delete(pods_path(course.namespace, pod), course.pods[pod]["metadata"]["uid"], grace=1)
+
+    def _look_once(self, courses: Sequence[Course], logs: JobLogs) -> None:
+        """What is to be seen of jobs that are not waited for, with the causes where one has failed."""
+        failed = [course for course in courses if course.state == FAILED]
+        # The pods of many jobs that rest are nobody's question.
+        for course in courses if len(courses) == 1 or logs.is_needed else failed:
+            for name, pod in self._pods_of(course).items():
+                course.take_in_pod(name, pod)
+            logs.take_in(course)
+        logs.finish(courses)
+        for course in failed if self._options.wait else []:
+            course.events = {
+                event["metadata"]["name"]: event
+                for event in self._list(events_path(course.namespace), {"fieldSelector": "type=Warning"})
+            }
+            for name, pod in course.pods.items():
+                if ended := failed_containers(pod):
+                    container, is_previous = ended[-1]["name"], ended[-1]["previous"]
+                    course.logs[name] = tail_of_log(self._api, course.namespace, name, container, is_previous)
+            course.error = course.failure(f"{course.title} failed earlier.")
+
+    def _pods_of(self, course: Course) -> dict[str, Json]:
+        found = self._list(pods_path(course.namespace), {"labelSelector": f"{JOB_NAME_LABEL}={course.name}"})
+        return own_pods(course.job, {pod["metadata"]["name"]: pod for pod in found})
+
+    def _list(self, path: str, selector: Mapping[str, str]) -> list[Json]:
+        try:
+            items: list[Json] = steadily(lambda: self._api.get(path, selector)).get("items") or []
         except ApiError:
             return []
         return items
 
-    def _watch(self, course: _Course) -> None:
-        deadline = course.begin + self._options.wait_timeout
-        uid = course.job["metadata"]["uid"]
-        patience = Patience(self._options.grace)
-        with Picture(self._api, self._sources()) as picture:
-            for _tick in picture.updates(deadline):
-                if "job" not in picture.known:
-                    continue
-                job = picture.objects["job"].get(self._name)
-                if job is None or job["metadata"]["uid"] != uid:
-                    raise self._failure(course, f"{self._title} was deleted while it was waited for.")
-                course.job = job
-                self._take_in(course, picture)
-                if is_at_rest(job):
-                    course.finished = time.monotonic()
-                    self._settle(course, picture, deadline)
-                    return
-                now = time.monotonic()
-                lost = patience.lost_with(find_stuck(self._kind, job, course.pods, course.events), now)
-                for trouble in [trouble for trouble in lost if self._may_pass(trouble, course)]:
-                    patience.renew(trouble, now)
-                    lost.remove(trouble)
-                if lost:
-                    raise self._stuck(course, lost)
-            raise self._timeout(course, picture)
+    # -- paths
 
-    def _take_in(self, course: _Course, picture: Picture) -> None:
-        pods = own_pods(course.job, picture.objects["pods"])
-        # Pods that are cleaned away at the end stay in the table as they were last seen.
-        course.pods.update(pods)
-        course.events = list(picture.objects["events"].values())
-        started = [has_started(self._kind, pod) for pod in pods.values()]
-        if any(started) and course.first_container is None:
-            course.first_container = time.monotonic()
-        course.all_started = course.all_started or (
-            all(started) and len(pods) == len(replicas_of(self._kind, course.job))
-        )
-        self._save_logs(course)
+    def _path(self, course: Course) -> str:
+        return jobs_path(course.namespace, self._kind.plural, course.name)
 
-    def _settle(self, course: _Course, picture: Picture, deadline: float) -> None:
-        """The operator has seen the pods end; wait until we have, too."""
-        deciding = [replica.pod for replica in deciding_replicas(self._kind, course.job)]
-        for _tick in picture.updates(min(deadline, time.monotonic() + SETTLE_SECONDS), tick=0.05):
-            self._take_in(course, picture)
-            containers = [training_container(self._kind, course.pods.get(pod, {})) for pod in deciding]
-            if "pods" in picture.skipped or all("terminated" in status.get("state", {}) for status in containers):
-                return
-
-    def _save_logs(self, course: _Course) -> None:
-        """Tails of logs are read when a container fails: later its pod may be gone."""
-        for name, pod in course.pods.items():
-            failed = failed_containers(pod)
-            if failed and name not in course.logs:
-                course.logs[name] = tail_of_log(
-                    self._api, self._namespace, name, failed[-1]["name"], failed[-1]["previous"]
-                )
-
-    def _may_pass(self, trouble: Stuck, course: _Course) -> bool:
-        """A pod that only waits for its turn on a busy cluster is not stuck."""
-        if trouble.reason != UNSCHEDULABLE or "persistentvolumeclaim" in trouble.message:
-            return False
-        try:
-            nodes = self._api.get("/api/v1/nodes")["items"]
-        except (ApiError, UnreachableError):
-            # Who may not see the nodes cannot tell, and waiting does no harm.
-            return True
-        return could_ever_fit(course.pods[trouble.subject], nodes)
-
-    # -- the ends
-
-    def _result(self, course: _Course) -> Json:
-        now = time.monotonic()
-
-        def since(begin: float | None, end: float | None) -> float | None:
-            return None if begin is None or end is None else round(end - begin, 3)
-
-        return {
-            "job": _shown(course.job),
-            "state": state_of(course.job),
-            "replicas": replica_table(self._kind, course.job, course.pods),
-            "duration": duration_of(course.job),
-            "timings": {
-                "submit": None,
-                "first_container": since(course.begin, course.first_container) if course.created else None,
-                "finished": since(course.begin, course.finished),
-                "after_finish": since(course.finished, now),
-            },
-        }
-
-    def _failure(self, course: _Course, headline: str, troubles: list[Stuck] | None = None) -> JobError:
-        diagnosis = diagnose(self._kind, course.job, course.pods, course.events, course.logs, troubles or [])
-        condition = diagnosis["condition"]
-        if condition and condition["type"] == FAILED and condition["message"]:
-            headline += f" {condition['message']}"
-        result = {"changed": course.created, **self._result(course), "diagnosis": diagnosis}
-        return JobError(message_of(headline, diagnosis), result)
-
-    def _stuck(self, course: _Course, lost: list[Stuck]) -> JobError:
-        failure = self._failure(course, f"{self._title} cannot go on.", lost)
-        if not (course.created and self._options.on_stuck == "delete" and not course.all_started):
-            return failure
-        try:
-            # First the pods: a kubelet does not shorten a stop that has begun with the usual grace period.
-            for name, pod in course.pods.items():
-                self._hurry(name, pod["metadata"]["uid"])
-            self._remove(course.job, CLEAN_UP_SECONDS)
-            ending = "It was deleted again."
-        except (JobError, ApiError, UnreachableError) as error:
-            ending = f"It is being deleted again: {error}"
-        return JobError(f"{failure}\n{ending}", {**failure.result, "changed": False})
-
-    def _hurry(self, pod: str, uid: str) -> None:
-        """Ends a pod that has done nothing yet that would be worth an orderly end."""
-        # Where it may not be deleted directly, it takes its time.
-        with contextlib.suppress(ApiError):
-            self._api.delete(pods_path(self._namespace, pod), uid, grace=1)
-
-    def _timeout(self, course: _Course, picture: Picture) -> JobError:
-        state = state_of(course.job)
-        headline = f"{self._title} has not finished within {self._options.wait_timeout:.0f} seconds; it is {state}"
-        if picture.trouble:
-            headline += f". The API server is not answering: {next(iter(picture.trouble.values()))}"
-        elif state == PENDING:
-            headline += ", which means that the training operator has not taken notice of it: is it running?"
-        else:
-            headline += " and goes on."
-        troubles = list(find_stuck(self._kind, course.job, course.pods, course.events))
-        return self._failure(course, headline, troubles)
-
-    # -- requests
-
-    @property
-    def _collection(self) -> str:
-        return jobs_path(self._namespace, self._kind.plural)
-
-    def _read(self) -> Json | None:
-        try:
-            return self._api.get(self._path)
-        except ApiError as error:
-            if error.is_object_missing:
-                return None
-            if error.status == 404:
-                raise NotServedError(
-                    f"The cluster does not serve {self._kind.kind} (kubeflow.org/v1): install the training operator."
-                ) from error
-            raise
-
-    def _steadily(self, request: Callable[[], T]) -> T:
-        """Repeats a request while the server is away. It has answered before, so it is known to be there."""
-        deadline = time.monotonic() + RESTART_SECONDS
-        pause = 0.2
-        while True:
-            try:
-                return request()
-            except (ApiError, UnreachableError) as error:
-                if (isinstance(error, ApiError) and not error.is_transient) or time.monotonic() + pause > deadline:
-                    raise
-            time.sleep(pause)
-            pause = min(pause * 2, 2.0)
+    def _collection(self, course: Course) -> str:
+        return jobs_path(course.namespace, self._kind.plural)
 
 
-def _shown(job: Json) -> Json:
-    """The job without the bookkeeping of server-side apply."""
-    metadata = {key: value for key, value in job["metadata"].items() if key != "managedFields"}
-    return {**job, "metadata": metadata}
+def _as_made(live: Json) -> Json:
+    """A job as it would be made again."""
+    metadata = {"name": live["metadata"]["name"], "namespace": live["metadata"]["namespace"]}
+    part = live_part(live)
+    return {
+        "apiVersion": live["apiVersion"],
+        "kind": live["kind"],
+        "metadata": {**metadata, **part["metadata"]},
+        "spec": _with_suspend(part, False)["spec"],
+    }
 
 
-def _diff(before: Mapping[str, object], after: Json | None) -> Json:
-    return {"diff": {"before": before, "after": desired_part(after) if after else {}}}
+def _with_suspend(job: Json, suspend: bool) -> Json:
+    policy = {**as_dict(job["spec"].get("runPolicy")), "suspend": suspend}
+    if not suspend:
+        del policy["suspend"]
+    spec = {**job["spec"], "runPolicy": policy}
+    if not policy:
+        del spec["runPolicy"]
+    return {**job, "spec": spec}
+
+
+def outcome(courses: Sequence[Course], is_batch: bool) -> Json:
+    """The result of a call; JobError where a job has come to no good end."""
+    failed = [course for course in courses if course.error]
+    if not is_batch:
+        if error := courses[0].error:
+            raise error
+        return courses[0].result()
+    result = {
+        "changed": any(course.changed for course in courses),
+        "jobs": [course.row() for course in courses],
+        "diff": [
+            {
+                "before_header": course.title,
+                "after_header": course.title,
+                "before": course.before,
+                "after": course.after,
+            }
+            for course in courses
+            if course.before != course.after
+        ],
+    }
+    if not failed:
+        return result
+    shown = [str(course.error) for course in failed[:MESSAGES_SHOWN]]
+    rest = [course.name for course in failed[MESSAGES_SHOWN:]]
+    if rest:
+        shown.append(f"And as many as {len(rest)} more, see `jobs`: {', '.join(rest[:20])}{' ...' * (len(rest) > 20)}")
+    raise JobError(
+        "\n".join([f"{len(failed)} of {len(courses)} {courses[0].kind.kind}s came to no good end.", *shown]), result
+    )

@@ -80,8 +80,10 @@ def _find_in_pod(kind: JobKind, name: str, pod: Json, events: list[Json]) -> Ite
 class Patience:
     """Remembers since when each trouble has lasted without a break."""
 
-    def __init__(self, grace: float) -> None:
+    def __init__(self, grace: float, grace_for: Mapping[str, float] | None = None) -> None:
+        """`grace_for` are seconds by reason, where these differ from `grace`."""
         self._grace = grace
+        self._grace_for = {**dict.fromkeys(AT_ONCE, 0.0), **(grace_for or {})}
         self._since: dict[tuple[str, str], float] = {}
 
     def lost_with(self, troubles: Iterable[Stuck], now: float) -> list[Stuck]:
@@ -91,7 +93,7 @@ class Patience:
         return [
             trouble
             for key, trouble in present.items()
-            if now - self._since[key] >= (0 if trouble.reason in AT_ONCE else self._grace)
+            if now - self._since[key] >= self._grace_for.get(trouble.reason, self._grace)
         ]
 
     def renew(self, trouble: Stuck, now: float) -> None:

@@ -5,16 +5,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.course import Course, JobError
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
     CLEAN_POD_POLICIES,
+    JOB_PARAMETERS,
     RESTART_POLICIES,
     InvalidJobError,
     JobKind,
     wanted_job,
 )
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, UnreachableError
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json, UnreachableError
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core import (
     AUTH_ARG_SPEC,
     AnsibleK8SModule,
@@ -22,7 +26,12 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core
     connect,
     read_documents,
 )
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.lifecycle import JobError, Lifecycle, Options
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.lifecycle import Lifecycle, Options, outcome
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.metrics import compile_pattern
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.progress import Progress
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.waiting import Limits
+
+STATES = ("present", "suspended", "resumed", "restarted", "absent")
 
 # What a job says for all its replicas, and a role may say anew for its own. Secrets are given by name, so nothing
 # here has to be kept out of logs.
@@ -70,15 +79,11 @@ RUN_POLICY_ARG_SPEC: dict[str, Any] = {
 }
 
 
-def argument_spec(kind: JobKind, **extra: Any) -> dict[str, Any]:
-    """The options of a module for jobs of `kind`; `extra` are those that only this kind has."""
+def job_arg_spec(kind: JobKind, **extra: Any) -> dict[str, Any]:
+    """The options that describe a job by its parts; `extra` are those that only this kind has."""
     role_arg_spec = {"count": {"type": "int", "default": 1}, **POD_ARG_SPEC}
     source = ["claim", "config_map", "secret", "empty_dir"]
     return {
-        **AUTH_ARG_SPEC,
-        "name": {"type": "str"},
-        "namespace": {"type": "str"},
-        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         **POD_ARG_SPEC,
         "replicas": {
             "type": "dict",
@@ -94,53 +99,183 @@ def argument_spec(kind: JobKind, **extra: Any) -> dict[str, Any]:
         "run_policy": {"type": "dict", "options": RUN_POLICY_ARG_SPEC},
         "labels": {"type": "dict"},
         "annotations": {"type": "dict"},
-        "definition": {"type": "raw", "aliases": ["resource_definition"]},
-        "src": {"type": "path"},
-        "wait": {"type": "bool", "default": True},
-        "wait_timeout": {"type": "int", "default": 600},
-        "grace": {"type": "int", "default": 12},
-        "on_change": {"type": "str", "choices": ["fail", "recreate"], "default": "fail"},
-        "on_failed": {"type": "str", "choices": ["fail", "recreate"], "default": "fail"},
-        "on_stuck": {"type": "str", "choices": ["delete", "keep"], "default": "delete"},
         **extra,
     }
 
 
-def run(kind: JobKind, module: AnsibleK8SModule) -> None:
-    params = module.params
-    if params["state"] == "present":
-        fail = f"The {kind.kind} cannot be made"
-    else:
-        fail = f"The {kind.kind} cannot be taken away"
+def argument_spec(described: dict[str, Any]) -> dict[str, Any]:
+    """The options of a module for jobs that are `described` by these."""
+    return {
+        **AUTH_ARG_SPEC,
+        "name": {"type": "str"},
+        "namespace": {"type": "str"},
+        "state": {"type": "str", "choices": list(STATES), "default": "present"},
+        # Looked into by `_described`, once it is known what belongs to which job.
+        **{**described, "replicas": {"type": "dict"}},
+        "jobs": {"type": "list", "elements": "dict"},
+        "definition": {"type": "raw", "aliases": ["resource_definition"]},
+        "src": {"type": "path"},
+        "preflight": {"type": "bool", "default": True},
+        "max_parallel": {"type": "int", "default": 0},
+        "wait": {"type": "bool", "default": True},
+        "wait_timeout": {"type": "int", "default": 600},
+        "stall_timeout": {"type": "int", "default": 0},
+        "grace": {"type": "int", "default": 12},
+        "grace_for": {"type": "dict", "default": {}},
+        "on_change": {"type": "str", "choices": ["fail", "recreate", "ignore"], "default": "fail"},
+        "on_failed": {"type": "str", "choices": ["fail", "recreate"], "default": "fail"},
+        "on_stuck": {"type": "str", "choices": ["delete", "keep"], "default": "delete"},
+        "metrics": {"type": "dict", "default": {}},
+        "follow": {"type": "bool", "default": False},
+        "log_dir": {"type": "path"},
+        "progress_file": {"type": "path"},
+    }
+
+
+def main(kind: JobKind, **extra: Any) -> None:
+    described = job_arg_spec(kind, **extra)
+    module = AnsibleK8SModule(
+        argument_spec=argument_spec(described),
+        supports_check_mode=True,
+        mutually_exclusive=[("definition", "src", "jobs"), ("name", "jobs")],
+    )
+    action = {"present": "made", "absent": "taken away"}.get(module.params["state"], module.params["state"])
+    fail = f"The {kind.kind}s cannot be {action}" if module.params["jobs"] else f"The {kind.kind} cannot be {action}"
     try:
-        module.exit_json(**_bring_about(kind, module))
+        module.exit_json(**_told(module, _bring_about(kind, module, described)))
     except JobError as error:
-        module.fail_json(msg=str(error), **error.result)
+        module.fail_json(msg=str(error), **_told(module, error.result))
     except InvalidJobError as error:
         module.fail_json(msg="\n".join([f"{fail}:", *(f"- {problem}" for problem in error.problems)]))
     except (ApiError, ClientError, UnreachableError) as error:
         module.fail_json(msg=f"{fail}: {error}")
+    except OSError as error:
+        # The files that the user has named: the manifest, the logs' directory, the progress.
+        module.fail_json(msg=f"{fail}: {error}")
 
 
-def _bring_about(kind: JobKind, module: AnsibleK8SModule) -> dict[str, Any]:
+def _told(module: AnsibleK8SModule, result: Json) -> Json:
+    """Without the diff where nobody asks for it: of hundreds of jobs it is large."""
+    return result if module._diff else {key: value for key, value in result.items() if key != "diff"}
+
+
+def _bring_about(kind: JobKind, module: AnsibleK8SModule, described: dict[str, Any]) -> dict[str, Any]:
     params = module.params
     documents = read_documents(params["definition"], params["src"])
-    if params["state"] == "absent" and documents is None:
-        # What the job was made from does not matter to its deletion.
-        if not params["name"]:
-            raise InvalidJobError(["name: is missing; name the job."])
-        name, namespace = params["name"], params["namespace"] or "default"
-        wanted = None
+    courses = list(_courses(kind, params, documents, described))
+    progress = Progress(params["progress_file"])
+    lifecycle = Lifecycle(connect(module), kind, _options(params, module.check_mode), module.warn, progress)
+    if params["state"] == "suspended":
+        lifecycle.suspended(courses)
+    elif params["state"] == "resumed":
+        lifecycle.suspended(courses, suspend=False)
     else:
-        wanted = wanted_job(kind, params, documents)
-        name, namespace = wanted["metadata"]["name"], wanted["metadata"]["namespace"]
-    options = Options(
-        check_mode=module.check_mode,
-        **{
-            option: params[option] for option in ("wait", "wait_timeout", "grace", "on_change", "on_failed", "on_stuck")
-        },
+        getattr(lifecycle, params["state"])(courses)
+    is_batch = params["jobs"] is not None or len(courses) > 1
+    return outcome(courses, is_batch)
+
+
+def _options(params: Mapping[str, Any], check_mode: bool) -> Options:
+    problems = []
+    metrics, grace_for = {}, {}
+    for name, pattern in params["metrics"].items():
+        try:
+            metrics[str(name)] = compile_pattern(str(pattern))
+        except ValueError as error:
+            problems.append(f"metrics.{name}: {error}.")
+    for reason, seconds in params["grace_for"].items():
+        try:
+            grace_for[str(reason)] = float(seconds)
+        except (TypeError, ValueError):
+            problems.append(f"grace_for.{reason}: {seconds!r} is no number of seconds; write one.")
+    if problems:
+        raise InvalidJobError(problems)
+    return Options(
+        limits=Limits(params["wait_timeout"], params["stall_timeout"], params["grace"], grace_for),
+        at_once=params["max_parallel"],
+        metrics=metrics,
+        log_directory=params["log_dir"],
+        show_log=params["follow"],
+        check_mode=check_mode,
+        **{option: params[option] for option in ("wait", "on_change", "on_failed", "on_stuck", "preflight")},
     )
-    lifecycle = Lifecycle(connect(module), kind, namespace, name, options, module.warn)
-    if params["state"] == "absent" or wanted is None:
-        return lifecycle.absent()
-    return lifecycle.present(wanted)
+
+
+def _courses(
+    kind: JobKind, params: Mapping[str, Any], documents: list[Json] | None, described: dict[str, Any]
+) -> Iterator[Course]:
+    """One course for each job that the task names or describes; all that is wrong is told at once."""
+    problems: list[str] = []
+    seen: set[tuple[str, str]] = set()
+    for where, entry in _entries(params, documents, described):
+        try:
+            course = _course(kind, params["state"], entry)
+        except InvalidJobError as error:
+            problems.extend(f"{where}{problem}" for problem in error.problems)
+            continue
+        key = (course.namespace, course.name)
+        if key in seen:
+            problems.append(f"{where}name: {course.name!r} is given to two jobs; give each a name of its own.")
+        seen.add(key)
+        yield course
+    if problems:
+        raise InvalidJobError(problems)
+
+
+def _entries(
+    params: Mapping[str, Any], documents: list[Json] | None, described: dict[str, Any]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Where each job is told in the task, for messages, and what is told of it."""
+    if documents is not None:
+        source = "definition" if params["definition"] is not None else "src"
+        for number, document in enumerate(documents):
+            where = f"{source}[{number}]: " if len(documents) > 1 else ""
+            yield where, {**params, "documents": [document]}
+        if not documents:
+            raise InvalidJobError([f"{source}: holds no manifest; give one."])
+    elif params["jobs"] is not None:
+        validator = ArgumentSpecValidator({"name": {"required": True}, "namespace": {}, **described})
+        for number, job in enumerate(params["jobs"]):
+            yield f"jobs[{number}].", _checked(validator, _with_defaults(params, job), f"jobs[{number}]")
+    else:
+        replicas = {"replicas": params["replicas"]}
+        validator = ArgumentSpecValidator({"replicas": described["replicas"]})
+        yield "", {**params, **_checked(validator, replicas, "")}
+
+
+def _with_defaults(params: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, Any]:
+    """A job's own description on top of what the task says for all; mappings are merged, a role's one by one."""
+    merged = {key: params[key] for key in ("namespace", *JOB_PARAMETERS) if params.get(key) is not None}
+    for key, value in job.items():
+        common = merged.get(key)
+        if isinstance(common, dict) and isinstance(value, dict):
+            value = {**common, **value}
+            if key == "replicas":
+                value.update(
+                    (role, {**common[role], **own})
+                    for role, own in job[key].items()
+                    if isinstance(common.get(role), dict) and isinstance(own, dict)
+                )
+        merged[key] = value
+    return merged
+
+
+def _checked(validator: ArgumentSpecValidator, entry: dict[str, Any], where: str) -> dict[str, Any]:
+    validated = validator.validate(entry)
+    if validated.error_messages:
+        raise InvalidJobError([f"{where}: {message}" if where else message for message in validated.error_messages])
+    checked: dict[str, Any] = validated.validated_parameters
+    return checked
+
+
+def _course(kind: JobKind, state: str, entry: Mapping[str, Any]) -> Course:
+    documents = entry.get("documents")
+    is_described = documents is not None or any(entry.get(name) is not None for name in JOB_PARAMETERS)
+    # What a job was made from does not matter to its deletion.
+    if state == "present" or (is_described and state != "absent") or documents is not None:
+        wanted = wanted_job(kind, entry, documents)
+        name, namespace = wanted["metadata"]["name"], wanted["metadata"]["namespace"]
+        return Course(kind, namespace, name, None if state == "absent" else wanted)
+    if not entry.get("name"):
+        raise InvalidJobError(["name: is missing; name the job."])
+    return Course(kind, entry.get("namespace") or "default", str(entry["name"]))

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import (
     ApiError,
@@ -39,6 +40,8 @@ class Source:
     selector: Mapping[str, str] = field(default_factory=dict)
     # An optional source that may not be read is left out of the picture.
     optional: bool = False
+    # Parts of an object that nobody looks at, as paths; thousands of objects are held in memory.
+    drop: tuple[tuple[str, ...], ...] = (("metadata", "managedFields"),)
 
 
 @dataclass
@@ -50,6 +53,14 @@ class _Report:
     item: Json = field(default_factory=dict)
     error: Exception | None = None
     is_fatal: bool = False
+
+
+class Change(NamedTuple):
+    """An object that came, changed or went, which then is None."""
+
+    source: str
+    name: str
+    item: Json | None
 
 
 class Picture:
@@ -74,38 +85,47 @@ class Picture:
         for stream in self._streams:
             stream.stop()
 
-    def updates(self, deadline: float, tick: float = 1.0) -> Iterator[None]:
-        """Yields after every change and at least once in `tick` seconds, until time.monotonic() reaches `deadline`."""
+    def updates(self, deadline: float, tick: float = 1.0) -> Iterator[list[Change]]:
+        """Yields what has changed, at least once in `tick` seconds, until time.monotonic() reaches `deadline`."""
         while (left := deadline - time.monotonic()) > 0:
-            try:
-                self._take(self._reports.get(timeout=min(left, tick)))
-                # What has come meanwhile belongs to the same moment.
-                while True:
-                    self._take(self._reports.get_nowait())
-            except queue.Empty:
-                pass
-            yield
+            yield self.next_changes(min(left, tick))
 
-    def _take(self, report: _Report) -> None:
-        objects = self.objects[report.source]
+    def next_changes(self, seconds: float) -> list[Change]:
+        """Waits for a change, but no longer than `seconds`."""
+        changes: list[Change] = []
+        try:
+            changes.extend(self._take(self._reports.get(timeout=seconds)))
+            # What has come meanwhile belongs to the same moment.
+            while True:
+                changes.extend(self._take(self._reports.get_nowait()))
+        except queue.Empty:
+            return changes
+
+    def _take(self, report: _Report) -> list[Change]:
+        source, objects = report.source, self.objects[report.source]
         if report.error is not None:
             if report.is_fatal:
                 raise report.error
             if isinstance(report.error, ApiError) and not report.error.is_transient:
-                self.skipped[report.source] = str(report.error)
-                self.known.add(report.source)
+                self.skipped[source] = str(report.error)
+                self.known.add(source)
             else:
-                self.trouble[report.source] = str(report.error)
-            return
-        self.trouble.pop(report.source, None)
+                self.trouble[source] = str(report.error)
+            return []
+        self.trouble.pop(source, None)
         if report.items is not None:
+            listed = {item["metadata"]["name"]: item for item in report.items}
+            gone = [Change(source, name, None) for name in objects if name not in listed]
             objects.clear()
-            objects.update((item["metadata"]["name"], item) for item in report.items)
-            self.known.add(report.source)
-        elif report.change == "DELETED":
-            objects.pop(report.item["metadata"]["name"], None)
-        else:
-            objects[report.item["metadata"]["name"]] = report.item
+            objects.update(listed)
+            self.known.add(source)
+            return gone + [Change(source, name, item) for name, item in listed.items()]
+        name = report.item["metadata"]["name"]
+        if report.change == "DELETED":
+            objects.pop(name, None)
+            return [Change(source, name, None)]
+        objects[name] = report.item
+        return [Change(source, name, report.item)]
 
 
 class _Stream(threading.Thread):
@@ -158,7 +178,7 @@ class _Stream(threading.Thread):
 
     def _list(self) -> str:
         answer = self._api.get(self._source.path, self._source.selector)
-        self._report(items=answer.get("items") or [])
+        self._report(items=[self._slim(item) for item in answer.get("items") or []])
         return str(answer["metadata"]["resourceVersion"])
 
     def _watch(self, version: str) -> str:
@@ -188,12 +208,20 @@ class _Stream(threading.Thread):
                     raise ApiError(int(item.get("code") or 500), str(item.get("reason")), str(item.get("message")))
                 version = item["metadata"]["resourceVersion"]
                 if change != "BOOKMARK":
-                    self._report(change=change, item=item)
+                    self._report(change=change, item=self._slim(item))
         except json.JSONDecodeError as error:
             raise UnreachableError("The API server's stream broke in the middle of an object.") from error
         finally:
             lines.close()
         return version
+
+    def _slim(self, item: Json) -> Json:
+        for *parents, last in self._source.drop:
+            part = item
+            for parent in parents:
+                part = part.get(parent) or {}
+            part.pop(last, None)
+        return item
 
     def _report(
         self,

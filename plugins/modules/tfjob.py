@@ -11,9 +11,10 @@ version_added: 0.1.0
 author:
   - mlstack.kubernetes contributors (@mlstack)
 description:
-  - Makes and deletes TFJob objects (C(kubeflow.org/v1)) of the Kubeflow training operator, waits for their end by
-    watching them, and where one fails says why in one message.
+  - Brings TFJob objects (C(kubeflow.org/v1)) of the Kubeflow training operator to the wanted state, one or hundreds
+    in one task. Waits for their end by watching them, and where one fails says why in one message.
   - The end of a job is noticed when the API server knows of it, not at the next poll.
+  - While the task runs, a line is shown whenever something has changed, where the output is for people to read.
   - Wrong input ends the task at once or, where only the cluster can tell, after O(grace).
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
@@ -21,274 +22,14 @@ extends_documentation_fragment:
 options:
   replicas:
     description:
-      - The roles of the job. What a role does not say is taken from the job's options of the same name.
+      - The roles of the job, each a mapping with C(count) (1 where it is not given) and the role's own C(image),
+        C(image_pull_policy), C(image_pull_secrets), C(command), C(args), C(working_dir), C(env), C(resources),
+        C(restart_policy), C(node_selector), C(tolerations), C(service_account_name) and C(security_context), as far as
+        they differ from the job's options of the same name. C(env) comes on top of O(env).
+      - C(chief) is the replica that leads, and whose end is the job's end; at most one. C(master) is its older name.
+        C(worker) are the replicas that compute; without a chief the first one leads. C(ps) are the parameter servers.
+        C(evaluator) evaluates checkpoints beside the training.
     type: dict
-    suboptions:
-      chief:
-        description: The replica that leads, and whose end is the job's end. At most one.
-        type: dict
-        suboptions:
-          count:
-            description: Number of replicas.
-            type: int
-            default: 1
-          image:
-            description: This role's own O(image).
-            type: str
-          image_pull_policy:
-            description: This role's own O(image_pull_policy).
-            type: str
-            choices: [Always, IfNotPresent, Never]
-          image_pull_secrets:
-            description: This role's own O(image_pull_secrets).
-            type: list
-            elements: str
-          command:
-            description: This role's own O(command).
-            type: list
-            elements: str
-          args:
-            description: This role's own O(args).
-            type: list
-            elements: str
-          working_dir:
-            description: This role's own O(working_dir).
-            type: str
-          env:
-            description: Variables of this role, on top of O(env).
-            type: raw
-          resources:
-            description: This role's own O(resources).
-            type: dict
-          restart_policy:
-            description: This role's own O(restart_policy).
-            type: str
-            choices: [Always, OnFailure, Never, ExitCode]
-          node_selector:
-            description: This role's own O(node_selector).
-            type: dict
-          tolerations:
-            description: This role's own O(tolerations).
-            type: list
-            elements: dict
-          service_account_name:
-            description: This role's own O(service_account_name).
-            type: str
-          security_context:
-            description: This role's own O(security_context).
-            type: dict
-      master:
-        description: The older name of O(replicas.chief).
-        type: dict
-        suboptions:
-          count:
-            description: Number of replicas.
-            type: int
-            default: 1
-          image:
-            description: This role's own O(image).
-            type: str
-          image_pull_policy:
-            description: This role's own O(image_pull_policy).
-            type: str
-            choices: [Always, IfNotPresent, Never]
-          image_pull_secrets:
-            description: This role's own O(image_pull_secrets).
-            type: list
-            elements: str
-          command:
-            description: This role's own O(command).
-            type: list
-            elements: str
-          args:
-            description: This role's own O(args).
-            type: list
-            elements: str
-          working_dir:
-            description: This role's own O(working_dir).
-            type: str
-          env:
-            description: Variables of this role, on top of O(env).
-            type: raw
-          resources:
-            description: This role's own O(resources).
-            type: dict
-          restart_policy:
-            description: This role's own O(restart_policy).
-            type: str
-            choices: [Always, OnFailure, Never, ExitCode]
-          node_selector:
-            description: This role's own O(node_selector).
-            type: dict
-          tolerations:
-            description: This role's own O(tolerations).
-            type: list
-            elements: dict
-          service_account_name:
-            description: This role's own O(service_account_name).
-            type: str
-          security_context:
-            description: This role's own O(security_context).
-            type: dict
-      worker:
-        description: The replicas that compute. Without a chief the first one leads.
-        type: dict
-        suboptions:
-          count:
-            description: Number of replicas.
-            type: int
-            default: 1
-          image:
-            description: This role's own O(image).
-            type: str
-          image_pull_policy:
-            description: This role's own O(image_pull_policy).
-            type: str
-            choices: [Always, IfNotPresent, Never]
-          image_pull_secrets:
-            description: This role's own O(image_pull_secrets).
-            type: list
-            elements: str
-          command:
-            description: This role's own O(command).
-            type: list
-            elements: str
-          args:
-            description: This role's own O(args).
-            type: list
-            elements: str
-          working_dir:
-            description: This role's own O(working_dir).
-            type: str
-          env:
-            description: Variables of this role, on top of O(env).
-            type: raw
-          resources:
-            description: This role's own O(resources).
-            type: dict
-          restart_policy:
-            description: This role's own O(restart_policy).
-            type: str
-            choices: [Always, OnFailure, Never, ExitCode]
-          node_selector:
-            description: This role's own O(node_selector).
-            type: dict
-          tolerations:
-            description: This role's own O(tolerations).
-            type: list
-            elements: dict
-          service_account_name:
-            description: This role's own O(service_account_name).
-            type: str
-          security_context:
-            description: This role's own O(security_context).
-            type: dict
-      ps:
-        description: The parameter servers.
-        type: dict
-        suboptions:
-          count:
-            description: Number of replicas.
-            type: int
-            default: 1
-          image:
-            description: This role's own O(image).
-            type: str
-          image_pull_policy:
-            description: This role's own O(image_pull_policy).
-            type: str
-            choices: [Always, IfNotPresent, Never]
-          image_pull_secrets:
-            description: This role's own O(image_pull_secrets).
-            type: list
-            elements: str
-          command:
-            description: This role's own O(command).
-            type: list
-            elements: str
-          args:
-            description: This role's own O(args).
-            type: list
-            elements: str
-          working_dir:
-            description: This role's own O(working_dir).
-            type: str
-          env:
-            description: Variables of this role, on top of O(env).
-            type: raw
-          resources:
-            description: This role's own O(resources).
-            type: dict
-          restart_policy:
-            description: This role's own O(restart_policy).
-            type: str
-            choices: [Always, OnFailure, Never, ExitCode]
-          node_selector:
-            description: This role's own O(node_selector).
-            type: dict
-          tolerations:
-            description: This role's own O(tolerations).
-            type: list
-            elements: dict
-          service_account_name:
-            description: This role's own O(service_account_name).
-            type: str
-          security_context:
-            description: This role's own O(security_context).
-            type: dict
-      evaluator:
-        description: The replica that evaluates checkpoints beside the training.
-        type: dict
-        suboptions:
-          count:
-            description: Number of replicas.
-            type: int
-            default: 1
-          image:
-            description: This role's own O(image).
-            type: str
-          image_pull_policy:
-            description: This role's own O(image_pull_policy).
-            type: str
-            choices: [Always, IfNotPresent, Never]
-          image_pull_secrets:
-            description: This role's own O(image_pull_secrets).
-            type: list
-            elements: str
-          command:
-            description: This role's own O(command).
-            type: list
-            elements: str
-          args:
-            description: This role's own O(args).
-            type: list
-            elements: str
-          working_dir:
-            description: This role's own O(working_dir).
-            type: str
-          env:
-            description: Variables of this role, on top of O(env).
-            type: raw
-          resources:
-            description: This role's own O(resources).
-            type: dict
-          restart_policy:
-            description: This role's own O(restart_policy).
-            type: str
-            choices: [Always, OnFailure, Never, ExitCode]
-          node_selector:
-            description: This role's own O(node_selector).
-            type: dict
-          tolerations:
-            description: This role's own O(tolerations).
-            type: list
-            elements: dict
-          service_account_name:
-            description: This role's own O(service_account_name).
-            type: str
-          security_context:
-            description: This role's own O(security_context).
-            type: dict
   success_policy:
     description: V(AllWorkers) makes the job succeed when all workers have, instead of the first; only without a chief.
     type: str
@@ -338,6 +79,27 @@ EXAMPLES = r"""
         count: 3
         resources: {limits: {nvidia.com/gpu: 1}}
 
+- name: Try three learning rates, two at a time, and keep the logs
+  mlstack.kubernetes.tfjob:
+    image: registry.example.com/trainer-tensorflow:1.0
+    command: [python3, /examples/tensorflow/mnist_multi_worker.py]
+    replicas:
+      worker: {count: 2}
+    jobs:
+      - {name: rate-1, args: [--learning-rate, "0.1"]}
+      - {name: rate-2, args: [--learning-rate, "0.01"]}
+      - {name: rate-3, args: [--learning-rate, "0.001"]}
+    max_parallel: 2
+    metrics:
+      test_accuracy: '\btest_accuracy=(?P<value>\S+)'
+    log_dir: logs
+    stall_timeout: 300
+
+- name: Take a running job off its nodes, and let it run again later
+  mlstack.kubernetes.tfjob:
+    name: mnist-tensorflow
+    state: suspended
+
 - name: Take the job and its pods away
   mlstack.kubernetes.tfjob:
     name: mnist-tensorflow
@@ -345,81 +107,56 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+jobs:
+  description:
+    - With several jobs, one entry for each, with C(name), C(namespace), C(state), C(changed), C(duration), C(metrics)
+      and C(log_files) as below, and for a job that came to no good end C(msg) and C(diagnosis).
+    - The other values are returned for a single job.
+  returned: with O(jobs), and with more than one manifest
+  type: list
+  elements: dict
 job:
   description: The job as the API server has it; null with O(state=absent).
-  returned: where the job is or was there
+  returned: for a single job
   type: dict
 state:
   description:
     - State of the job by its conditions.
     - V(Pending) while the operator has not taken notice, V(Absent) when deleted.
-  returned: success, and on failure of the job
+  returned: for a single job
   type: str
   sample: Succeeded
 replicas:
-  description: One entry for each replica that the spec asks for, as last seen.
-  returned: where the job is there
+  description: >-
+    One entry for each replica that the spec asks for, as last seen, with C(replica) (such as C(worker-0)), C(role),
+    C(index), C(pod), C(phase), C(node), C(started), C(finished), C(exit_code), C(reason) and C(restarts).
+  returned: for a single job that is there
   type: list
   elements: dict
-  contains:
-    replica:
-      description: Role and index.
-      type: str
-      sample: worker-0
-    role:
-      description: Role in lower case.
-      type: str
-    index:
-      description: Index in the role.
-      type: int
-    pod:
-      description: Name of the pod.
-      type: str
-    phase:
-      description: Phase of the pod; null where there is none.
-      type: str
-    node:
-      description: Node of the pod.
-      type: str
-    started:
-      description: When the training container started.
-      type: str
-    finished:
-      description: When it ended.
-      type: str
-    exit_code:
-      description: Its exit code.
-      type: int
-    reason:
-      description: Why it ended, or why it waits.
-      type: str
-    restarts:
-      description: How often it was restarted in its pod.
-      type: int
 duration:
   description: Seconds from the job's start to its completion time, by the operator's clock.
-  returned: where the job is there
+  returned: for a single job that is there
   type: float
-timings:
-  description: Seconds, measured by this module; null where it has not seen that part of the job's life.
-  returned: where the job is there
+metrics:
+  description: >-
+    For each of O(metrics) the C(count) of values, and the C(first), the C(final), the C(lowest) and the C(highest) one.
+  returned: with O(metrics), where the replica has started
   type: dict
-  contains:
-    submit:
-      description: The request that created the job.
-      type: float
-    first_container:
-      description: From the creation to the first running training container.
-      type: float
-    finished:
-      description: From the creation, or the begin of the wait, to the sight of the end.
-      type: float
-    after_finish:
-      description: From the sight of the end to the module's return.
-      type: float
+log_files:
+  description: The files in O(log_dir).
+  returned: with O(log_dir)
+  type: list
+  elements: str
+timings:
+  description: >-
+    Seconds, measured by this module, null where it has not seen that part of the job's life. C(submit) is the request
+    that made the job, C(first_container) the time to the first running training container, C(finished) to the sight
+    of the end, and C(after_finish) from there to the module's return.
+  returned: for a single job that is there
+  type: dict
 diagnosis:
   description: Why the job failed, cannot go on, or has not finished in time.
-  returned: on failure of the job
+  returned: on failure of a job
   type: dict
   contains:
     state:
@@ -443,15 +180,12 @@ diagnosis:
       type: str
 """
 
+from ansible_collections.mlstack.kubernetes.plugins.module_utils import training_job
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import TFJOB
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core import AnsibleK8SModule
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.training_job import argument_spec, run
 
 
 def main() -> None:
-    spec = argument_spec(TFJOB, success_policy={"type": "str", "choices": ["", "AllWorkers"]})
-    module = AnsibleK8SModule(argument_spec=spec, supports_check_mode=True, mutually_exclusive=[("definition", "src")])
-    run(TFJOB, module)
+    training_job.main(TFJOB, success_policy={"type": "str", "choices": ["", "AllWorkers"]})
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ def pod(name: str, state: dict[str, Any] | None = None, owner: str = "uid-1", **
             "name": name,
             "uid": f"pod-{name}",
             "ownerReferences": [{"uid": owner}],
+            "labels": {"training.kubeflow.org/job-name": name.rsplit("-", 2)[0]},
             **extra.pop("metadata", {}),
         },
         "spec": {"nodeName": "node-1", "containers": [{"name": "tensorflow"}], **extra.pop("spec", {})},

@@ -45,7 +45,7 @@ class FakeApi:
 
     @property
     def writes(self) -> list[tuple[str, str]]:
-        return [call for call in self.calls if call[0] in ("create", "delete")]
+        return [call for call in self.calls if call[0] in ("create", "delete", "patch")]
 
     # -- what a test does to the cluster
 
@@ -100,6 +100,15 @@ class FakeApi:
         body["metadata"]["uid"] = f"uid-{self._version + 1}"
         return self.put(key, body)
 
+    def patch(self, path: str, body: Json, dry_run: bool = False) -> Json:
+        if path not in self.objects:
+            raise not_found(path)
+        patched = _merged(self.objects[path], body)
+        if dry_run:
+            return patched
+        self._note("patch", path)
+        return self.put(path, patched)
+
     def delete(self, path: str, uid: str | None = None, dry_run: bool = False, grace: int | None = None) -> Json:
         if dry_run:
             return {}
@@ -134,6 +143,13 @@ class FakeApi:
         self.calls.append((verb, path))
         if self.failures.get(path):
             raise self.failures[path].pop(0)
+
+
+def _merged(target: Json, patch: Json) -> Json:
+    merged = copy.deepcopy(target)
+    for key, value in patch.items():
+        merged[key] = _merged(merged.get(key) or {}, value) if isinstance(value, dict) else value
+    return merged
 
 
 def unreachable() -> UnreachableError:

@@ -210,12 +210,18 @@ def test_reads_documents(tmp_path: Path) -> None:
     source.write_text("kind: TFJob\nmetadata: {name: a}\n---\nkind: TFJob\n")
     documents = read_documents(None, str(source))
     assert documents is not None
-    assert [document["metadata"].get("name") for document in documents] == ["a", None]
-    assert read_documents({"kind": "TFJob"}, None) == [{"kind": "TFJob", "apiVersion": None, "metadata": {}}]
+    assert documents == [{"kind": "TFJob", "metadata": {"name": "a"}}, {"kind": "TFJob"}]
+    assert read_documents({"kind": "TFJob"}, None) == [{"kind": "TFJob"}]
+    assert read_documents('{"kind": "TFJob"}', None) == [{"kind": "TFJob"}]
+    assert read_documents(["kind: TFJob", {"kind": "List", "items": [{"kind": "A"}, {"kind": "B"}]}], None) == [
+        {"kind": "TFJob"},
+        {"kind": "A"},
+        {"kind": "B"},
+    ]
     assert read_documents(None, None) is None
 
 
-@pytest.mark.parametrize(("definition", "src"), [("{", None), ("just text", None), (None, "/does/not/exist")])
+@pytest.mark.parametrize(("definition", "src"), [("{", None), (None, "/does/not/exist")])
 def test_what_cannot_be_read_is_told(definition: Any, src: Any) -> None:
     with pytest.raises(ClientError, match=r"(definition|src): cannot be read"):
         read_documents(definition, src)

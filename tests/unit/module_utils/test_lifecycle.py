@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from ansible_collections.mlstack.kubernetes.plugins.module_utils import lifecycle as lifecycle_module
-from ansible_collections.mlstack.kubernetes.plugins.module_utils import watch
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import TFJOB, InvalidJobError, build
+from ansible_collections.mlstack.kubernetes.plugins.module_utils import steady, watch
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.course import Course, JobError
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import TFJOB, build
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.lifecycle import JobError, Lifecycle, Options
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.lifecycle import Lifecycle, Options, outcome
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.waiting import Limits
 
 from .builders import ended, event, pod, running, tf_params, waiting
 from .fake_api import FakeApi, unreachable
@@ -26,7 +27,7 @@ SMALL = {"chief": {"count": 1}}
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(watch, "LONGEST_PAUSE", 0.02)
-    monkeypatch.setattr(lifecycle_module, "RESTART_SECONDS", 1.0)
+    monkeypatch.setattr(steady, "RESTART_SECONDS", 1.0)
 
 
 class Cluster:
@@ -38,16 +39,19 @@ class Cluster:
         self._workers: list[threading.Thread] = []
         self._over = False
 
-    def lifecycle(self, **options: Any) -> Lifecycle:
-        options = {"wait_timeout": 5, "grace": 0.2, **options}
-        return Lifecycle(self.api, TFJOB, "default", "mnist", Options(**options), self.warnings.append)
+    def bring(self, state: str, options: dict[str, Any], wanted: Json | None = None) -> Json:
+        limits = {"wait_timeout": 5, "grace": 0.2}
+        limits.update({key: options.pop(key) for key in ("wait_timeout", "grace", "stall_timeout") if key in options})
+        lifecycle = Lifecycle(self.api, TFJOB, Options(limits=Limits(**limits), **options), self.warnings.append)
+        course = Course(TFJOB, "default", "mnist", wanted)
+        getattr(lifecycle, state)([course])
+        return outcome([course], is_batch=False)
 
     def present(self, options: dict[str, Any] | None = None, **params: Any) -> Json:
-        wanted = build(TFJOB, tf_params(**{"replicas": SMALL, **params}))
-        return self.lifecycle(**(options or {})).present(wanted)
+        return self.bring("present", {**(options or {})}, build(TFJOB, tf_params(**{"replicas": SMALL, **params})))
 
     def absent(self, **options: Any) -> Json:
-        return self.lifecycle(**options).absent()
+        return self.bring("absent", options)
 
     def later(self, *steps: Callable[[], object], pause: float = 0.05) -> None:
         """Does the steps one after another while the code under test waits, as soon as there is a job."""
@@ -378,7 +382,7 @@ VOLUMES = [{"name": "work", "claim": "training", "mount_path": "/work"}]
 
 
 def test_what_an_earlier_task_may_make_is_a_warning_in_check_mode(cluster: Cluster) -> None:
-    with pytest.raises(InvalidJobError, match="PersistentVolumeClaim 'training'"):
+    with pytest.raises(JobError, match="PersistentVolumeClaim 'training'"):
         cluster.present(volumes=VOLUMES)
     assert cluster.present(CHECK, volumes=VOLUMES)["changed"]
     assert "PersistentVolumeClaim 'training'" in cluster.warnings[0]
@@ -394,7 +398,8 @@ def test_absent_waits_until_the_pods_are_gone(cluster: Cluster) -> None:
     cluster.api.on_delete = lambda path: threading.Timer(0.05, cluster.drop_pods).start()
     assert cluster.absent()["changed"]
     assert cluster.api.objects == {}
-    assert cluster.absent() == {"changed": False, "state": "Absent", "job": None}
+    again = cluster.absent()
+    assert (again["changed"], again["state"], again["job"]) == (False, "Absent", None)
 
 
 def test_absent_says_what_is_left(cluster: Cluster) -> None:

@@ -1,0 +1,351 @@
+# Copyright: mlstack.kubernetes contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+"""Waiting for any number of jobs by one watch of each kind of object."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.course import Course
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.diagnosis import failed_containers, tail_of_log
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_logs import JobLogs, has_logged_since
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import JobKind, as_dict, deciding_replicas
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import (
+    FAILED,
+    JOB_NAME_LABEL,
+    PENDING,
+    is_at_rest,
+    own_pods,
+    training_container,
+)
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import (
+    ApiError,
+    Json,
+    KubeApi,
+    UnreachableError,
+    events_path,
+    jobs_path,
+    pods_path,
+)
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.progress import Progress
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.steady import REQUESTS_AT_ONCE
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import (
+    UNSCHEDULABLE,
+    Patience,
+    Stuck,
+    could_ever_fit,
+    find_stuck,
+)
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.watch import Change, Picture, Source
+
+# How long the pods' streams may lag behind the job's.
+SETTLE_SECONDS = 0.3
+# Troubles are known by how long they last, so jobs are looked at without a change, too.
+LOOK_SECONDS = 1.0
+# The pause between looks at jobs that have ended and whose pods are to follow.
+SETTLE_TICK = 0.05
+# After this time a job that no stream has shown is asked for.
+UNSEEN_SECONDS = 3.0
+# How long the diagnosis waits for the last lines of a failed container.
+TAIL_SECONDS = 5.0
+# A selector that names all jobs must fit into a URL.
+NAMES_IN_SELECTOR = 30
+# Nobody looks at these, and there may be thousands of pods.
+POD_BALLAST = (("metadata", "managedFields"), ("spec", "volumes"), ("metadata", "annotations"))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long to wait, and how long to bear with what."""
+
+    # Seconds for each job from its submission, or from the begin of the wait.
+    wait_timeout: float = 600
+    # Seconds without any news of a job, which is neither a change nor a line of log; 0 for no such limit.
+    stall_timeout: float = 0
+    grace: float = 12
+    # Seconds by reason, where these differ from `grace`.
+    grace_for: Mapping[str, float] = field(default_factory=dict)
+
+
+def sources(kind: JobKind, courses: Sequence[Course]) -> dict[str, Source]:
+    """What to watch for these jobs: one stream for jobs, pods and warnings in each of their namespaces."""
+    found = {}
+    for namespace in {course.namespace for course in courses}:
+        names = sorted({course.name for course in courses if course.namespace == namespace})
+        fields = {"fieldSelector": f"metadata.name={names[0]}"} if len(names) == 1 else {}
+        if len(names) == 1:
+            label = f"{JOB_NAME_LABEL}={names[0]}"
+        elif len(names) <= NAMES_IN_SELECTOR:
+            label = f"{JOB_NAME_LABEL} in ({','.join(names)})"
+        else:
+            label = JOB_NAME_LABEL
+        found[f"jobs {namespace}"] = Source(jobs_path(namespace, kind.plural), fields)
+        found[f"pods {namespace}"] = Source(
+            pods_path(namespace), {"labelSelector": label}, optional=True, drop=POD_BALLAST
+        )
+        found[f"events {namespace}"] = Source(events_path(namespace), {"fieldSelector": "type=Warning"}, optional=True)
+    return found
+
+
+@dataclass
+class _Watched:
+    """What the wait itself has to remember of a job."""
+
+    patience: Patience
+    last_news: float
+
+
+class Wait:
+    """Follows jobs until each has come to rest, failed, or outlasted what is borne with."""
+
+    def __init__(
+        self,
+        api: KubeApi,
+        kind: JobKind,
+        limits: Limits,
+        logs: JobLogs,
+        progress: Progress,
+        on_stuck: Callable[[Course], None],
+    ) -> None:
+        """`on_stuck` is called once for each job that cannot go on, while others are still waited for."""
+        self._api = api
+        self._kind = kind
+        self._limits = limits
+        self._logs = logs
+        self._progress = progress
+        self._on_stuck = on_stuck
+        self._open: dict[Course, _Watched] = {}
+        self._by_name: dict[tuple[str, str], Course] = {}
+        # Of jobs and of pods, which events refer to.
+        self._by_uid: dict[str, Course] = {}
+        self._by_pod: dict[tuple[str, str], Course] = {}
+        self._early_events: dict[str, list[Json]] = {}
+        self._executor = ThreadPoolExecutor(REQUESTS_AT_ONCE)
+        self._tails: dict[tuple[Course, str], Future[list[str]]] = {}
+
+    def follow(self, courses: Sequence[Course], start: Callable[[Course], None], at_once: int) -> None:
+        """Until all have ended; the error of one that came to no good end is left in it.
+
+        `start` brings a job on its way, and no more than `at_once` are on their way at a time.
+        """
+        queue = deque(courses)
+        last_look = 0.0
+        with self._executor, Picture(self._api, sources(self._kind, courses)) as picture:
+            while queue or self._open:
+                while queue and len(self._open) < at_once:
+                    self._enter(queue.popleft(), start, picture)
+                touched = self._take_in(picture.next_changes(self._pause()))
+                now = time.monotonic()
+                if now - last_look >= LOOK_SECONDS:
+                    last_look = now
+                    touched = set(self._open)
+                for course in [course for course in self._open if course in touched or course.finished]:
+                    if self._is_over(course, picture, now):
+                        del self._open[course]
+                self._progress.tell(courses)
+            self._logs.finish(courses)
+            self._progress.tell(courses, is_over=True)
+
+    def _pause(self) -> float:
+        if not self._open:
+            return 0.0
+        return SETTLE_TICK if any(course.finished for course in self._open) else LOOK_SECONDS
+
+    def _enter(self, course: Course, start: Callable[[Course], None], picture: Picture) -> None:
+        start(course)
+        if course.error or course.live is None:
+            return
+        self._open[course] = _Watched(Patience(self._limits.grace, self._limits.grace_for), time.monotonic())
+        self._by_name[course.namespace, course.name] = course
+        self._by_uid[course.live["metadata"]["uid"]] = course
+        # A stream may have brought what belongs to it before it was known.
+        for source in ("jobs", "pods"):
+            stream = f"{source} {course.namespace}"
+            self._take_in([Change(stream, name, item) for name, item in picture.objects[stream].items()])
+
+    # -- what the streams tell
+
+    def _take_in(self, changes: Iterable[Change]) -> set[Course]:
+        """Returns the jobs that the changes are about."""
+        touched = set()
+        for source, name, item in changes:
+            kind, _space, namespace = source.partition(" ")
+            if kind == "jobs":
+                course = self._take_in_job(namespace, name, item)
+            elif kind == "pods":
+                course = self._take_in_pod(namespace, name, item)
+            else:
+                course = self._take_in_event(item)
+            if course in self._open:
+                touched.add(course)
+                self._open[course].last_news = time.monotonic()
+        return touched
+
+    def _take_in_job(self, namespace: str, name: str, item: Json | None) -> Course | None:
+        course = self._by_name.get((namespace, name))
+        if course is None or course.live is None:
+            return None
+        if item is not None and item["metadata"]["uid"] == course.live["metadata"]["uid"]:
+            course.live, course.is_seen = item, True
+        elif course.is_seen:
+            # Before it was seen, this is the end of another one that had its name.
+            course.is_gone = True
+        return course
+
+    def _take_in_pod(self, namespace: str, name: str, item: Json | None) -> Course | None:
+        if item is None:
+            course = self._by_pod.get((namespace, name))
+        else:
+            job = as_dict(item["metadata"].get("labels")).get(JOB_NAME_LABEL)
+            course = self._by_name.get((namespace, str(job)))
+            if course is None or course.live is None or not own_pods(course.live, {name: item}):
+                return None
+            uid = item["metadata"]["uid"]
+            self._by_pod[namespace, name] = self._by_uid[uid] = course
+            for event in self._early_events.pop(uid, []):
+                course.events[event["metadata"]["name"]] = event
+        if course is not None:
+            course.take_in_pod(name, item)
+            self._fetch_tails(course)
+            self._logs.take_in(course)
+        return course
+
+    def _take_in_event(self, item: Json | None) -> Course | None:
+        if item is None:
+            # Events expire; what they told remains true.
+            return None
+        uid = str(as_dict(item.get("involvedObject")).get("uid"))
+        course = self._by_uid.get(uid)
+        if course is None:
+            self._early_events.setdefault(uid, []).append(item)
+        else:
+            course.events[item["metadata"]["name"]] = item
+        return course
+
+    def _fetch_tails(self, course: Course) -> None:
+        """Tails of logs are read when a container fails: later its pod may be gone."""
+        for name in course.present_pods:
+            if (course, name) not in self._tails and (failed := failed_containers(course.pods[name])):
+                container, is_previous = failed[-1]["name"], failed[-1]["previous"]
+                self._tails[course, name] = self._executor.submit(
+                    tail_of_log, self._api, course.namespace, name, container, is_previous
+                )
+
+    # -- whether there is something to wait for
+
+    def _is_over(self, course: Course, picture: Picture, now: float) -> bool:
+        if course.live is None or f"jobs {course.namespace}" not in picture.known:
+            return self._is_late(course, picture, now)
+        if not course.is_seen and now - course.begin > UNSEEN_SECONDS:
+            self._look_for(course)
+        if course.is_gone:
+            self._fail(course, f"{course.title} was deleted while it was waited for.")
+            return True
+        if is_at_rest(course.live):
+            return self._is_settled(course, picture, now)
+        return self._is_lost(course, now) or self._is_late(course, picture, now)
+
+    def _look_for(self, course: Course) -> None:
+        """The stream may have begun after the job's end."""
+        try:
+            self._take_in_job(
+                course.namespace,
+                course.name,
+                self._api.get(jobs_path(course.namespace, self._kind.plural, course.name)),
+            )
+        except ApiError as error:
+            course.is_gone = course.is_gone or error.is_object_missing
+        except UnreachableError:
+            pass
+
+    def _is_settled(self, course: Course, picture: Picture, now: float) -> bool:
+        """The operator has seen the pods end; wait until we have, too."""
+        course.finished = course.finished or now
+        state = course.state
+        if state == FAILED:
+            has_settled = any(failed_containers(pod) for pod in course.pods.values())
+        else:
+            deciding = [replica.pod for replica in deciding_replicas(self._kind, course.job)]
+            containers = [training_container(self._kind, course.pods.get(pod, {})) for pod in deciding]
+            has_settled = all("terminated" in status.get("state", {}) for status in containers)
+        if (
+            not has_settled
+            and f"pods {course.namespace}" not in picture.skipped
+            and now - course.finished < SETTLE_SECONDS
+        ):
+            return False
+        if state == FAILED:
+            self._fail(course, f"{course.title} failed.")
+        return True
+
+    def _is_lost(self, course: Course, now: float) -> bool:
+        patience = self._open[course].patience
+        present = {name: course.pods[name] for name in course.present_pods}
+        troubles = find_stuck(self._kind, course.job, present, course.events.values())
+        lost = patience.lost_with(troubles, now)
+        for trouble in [trouble for trouble in lost if self._may_pass(trouble, course)]:
+            patience.renew(trouble, now)
+            lost.remove(trouble)
+        if lost:
+            self._fail(course, f"{course.title} cannot go on.", lost)
+            self._executor.submit(self._on_stuck, course)
+        return bool(lost)
+
+    def _may_pass(self, trouble: Stuck, course: Course) -> bool:
+        """A pod that only waits for its turn on a busy cluster is not stuck."""
+        if trouble.reason != UNSCHEDULABLE or "persistentvolumeclaim" in trouble.message:
+            return False
+        try:
+            nodes = self._api.get("/api/v1/nodes")["items"]
+        except (ApiError, UnreachableError):
+            # Who may not see the nodes cannot tell, and waiting does no harm.
+            return True
+        return could_ever_fit(course.pods[trouble.subject], nodes)
+
+    def _is_late(self, course: Course, picture: Picture, now: float) -> bool:
+        if now - course.begin >= self._limits.wait_timeout:
+            headline = f"{course.title} has not finished within {self._limits.wait_timeout:.0f} seconds; "
+            headline += self._standing(course, picture)
+        elif self._has_stalled(course, now) and not picture.trouble:
+            headline = (
+                f"{course.title} has stalled: no change and no line of log for "
+                f"{self._limits.stall_timeout:.0f} seconds; {self._standing(course, picture)}"
+            )
+        else:
+            return False
+        present = {name: course.pods[name] for name in course.present_pods}
+        troubles = find_stuck(self._kind, course.job, present, course.events.values())
+        self._fail(course, headline, list(troubles))
+        return True
+
+    def _has_stalled(self, course: Course, now: float) -> bool:
+        watched, limit = self._open[course], self._limits.stall_timeout
+        watched.last_news = max(watched.last_news, self._logs.last_line(course))
+        if not limit or now - watched.last_news < limit:
+            return False
+        running = [name for name in course.present_pods if course.pods[name]["status"].get("phase") == "Running"]
+        if any(has_logged_since(self._api, course.namespace, pod, self._kind.container, limit) for pod in running):
+            watched.last_news = now
+            return False
+        return True
+
+    @staticmethod
+    def _standing(course: Course, picture: Picture) -> str:
+        if picture.trouble:
+            return f"the API server is not answering: {next(iter(picture.trouble.values()))}"
+        if course.state == PENDING:
+            return "it is Pending, which means that the training operator has not taken notice of it: is it running?"
+        return f"it is {course.state} and goes on."
+
+    def _fail(self, course: Course, headline: str, troubles: list[Stuck] | None = None) -> None:
+        for name in course.pods:
+            if (course, name) in self._tails:
+                with contextlib.suppress(TimeoutError):
+                    course.logs[name] = self._tails[course, name].result(TAIL_SECONDS)
+        course.error = course.failure(headline, troubles)
