@@ -11,8 +11,8 @@ version_added: 0.1.0
 author:
   - mlstack.kubernetes contributors (@mlstack)
 description:
-  - Brings PyTorchJob objects (C(kubeflow.org/v1)) of the Kubeflow training operator to the wanted state, one or hundreds
-    in one task. Waits for their end by watching them, and where one fails says why in one message.
+  - Brings PyTorchJob objects (C(kubeflow.org/v1)) of the Kubeflow training operator to the wanted state, one or
+    hundreds in one task. Waits for their end by watching them, and where one fails says why in one message.
   - The end of a job is noticed when the API server knows of it, not at the next poll.
   - While the task runs, a line is shown whenever something has changed, where the output is for people to read.
   - Wrong input ends the task at once or, where only the cluster can tell, after O(grace).
