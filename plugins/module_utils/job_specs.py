@@ -487,8 +487,13 @@ def _parameter_name(kind: JobKind, field: str) -> str:
 
 
 def spec_hash(job: Json) -> str:
-    """A digest of all that the user decides about a job."""
-    text = json.dumps(desired_part(job), sort_keys=True, separators=(",", ":"), default=str)
+    """A digest of all that the user decides about a job, but whether it runs at the moment."""
+    part = desired_part(job)
+    policy = as_dict(as_dict(part["spec"]).get("runPolicy"))
+    policy.pop("suspend", None)
+    if not policy:
+        as_dict(part["spec"]).pop("runPolicy", None)
+    text = json.dumps(part, sort_keys=True, separators=(",", ":"), default=str)
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 

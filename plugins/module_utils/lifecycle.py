@@ -114,21 +114,12 @@ class Lifecycle:
             self._need_a_job(course)
         self._make(courses, courses)
 
-    def suspended(self, courses: Sequence[Course], suspend: bool = True) -> None:
-        """Takes jobs off their nodes, or with `suspend` false lets them run again; they keep their specs."""
-        self._read(courses)
-        to_make = []
-        for course in courses:
-            self._need_a_job(course)
-            if course.wanted is not None:
-                course.wanted = _with_suspend(course.wanted, suspend)
-            if not course.error and (not course.is_there or (course.wanted and self._is_to_be_made(course))):
-                to_make.append(course)
-        to_patch = [course for course in courses if course not in to_make and not course.error]
-        if any(course.error for course in courses):
-            return
-        for_each(to_patch, lambda course: self._set_suspend(course, suspend))
-        self._make(to_make, courses)
+    def suspended(self, courses: Sequence[Course]) -> None:
+        """Takes jobs off their nodes; they keep their specs."""
+        self._suspend(courses, True)
+
+    def resumed(self, courses: Sequence[Course]) -> None:
+        self._suspend(courses, False)
 
     def absent(self, courses: Sequence[Course]) -> None:
         with contextlib.suppress(NotServedError):
@@ -151,7 +142,7 @@ class Lifecycle:
             return
         for namespace in {course.namespace for course in courses}:
             try:
-                listed = self._api.get(jobs_path(namespace, self._kind.plural))["items"]
+                listed = self._api.get(jobs_path(namespace, self._kind.plural), {})["items"]
             except ApiError as error:
                 raise (self._not_served() if error.status == 404 else error) from error
             lives = {item["metadata"]["name"]: item for item in listed}
@@ -205,6 +196,21 @@ class Lifecycle:
             )
 
     # -- doing it
+
+    def _suspend(self, courses: Sequence[Course], suspend: bool) -> None:
+        self._read(courses)
+        to_make = []
+        for course in courses:
+            self._need_a_job(course)
+            if course.wanted is not None:
+                course.wanted = _with_suspend(course.wanted, suspend)
+            if not course.error and (not course.is_there or (course.wanted and self._is_to_be_made(course))):
+                to_make.append(course)
+        to_patch = [course for course in courses if course not in to_make and not course.error]
+        if any(course.error for course in courses):
+            return
+        for_each(to_patch, lambda course: self._set_suspend(course, suspend))
+        self._make(to_make, courses)
 
     def _make(self, to_make: Sequence[Course], courses: Sequence[Course]) -> None:
         """Makes some of the jobs and follows all. Before the first is made, all have been found to be right."""

@@ -165,12 +165,7 @@ def _bring_about(kind: JobKind, module: AnsibleK8SModule, described: dict[str, A
     courses = list(_courses(kind, params, documents, described))
     progress = Progress(params["progress_file"])
     lifecycle = Lifecycle(connect(module), kind, _options(params, module.check_mode), module.warn, progress)
-    if params["state"] == "suspended":
-        lifecycle.suspended(courses)
-    elif params["state"] == "resumed":
-        lifecycle.suspended(courses, suspend=False)
-    else:
-        getattr(lifecycle, params["state"])(courses)
+    getattr(lifecycle, params["state"])(courses)
     is_batch = params["jobs"] is not None or len(courses) > 1
     return outcome(courses, is_batch)
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -414,3 +416,183 @@ def test_absent_without_wait(cluster: Cluster) -> None:
     cluster.pod(running())
     assert cluster.absent(wait=False)["changed"]
     assert JOB not in cluster.api.objects
+
+
+# -- the other states
+
+
+def test_a_job_is_suspended_and_resumed(cluster: Cluster) -> None:
+    cluster.present(NO_WAIT)
+    cluster.condition("Running")
+    cluster.later(lambda: cluster.condition("Suspended"))
+    suspended = cluster.bring("suspended", {})
+    assert (suspended["changed"], suspended["state"]) == (True, "Suspended")
+    assert suspended["diff"]["after"]["spec"]["runPolicy"] == {"suspend": True}
+    assert cluster.bring("suspended", {})["changed"] is False
+    # Whether it runs at the moment is no part of what it is.
+    assert cluster.present(NO_WAIT)["changed"] is False
+    resumed = cluster.bring("resumed", NO_WAIT)
+    assert (resumed["changed"], resumed["job"]["spec"]["runPolicy"]) == (True, {"suspend": False})
+    assert [verb for verb, _path in cluster.api.writes] == ["create", "patch", "patch"]
+
+
+def test_a_job_that_has_finished_is_not_suspended(cluster: Cluster) -> None:
+    run_to_success(cluster)
+    assert cluster.bring("suspended", {})["changed"] is False
+
+
+def test_a_job_is_made_suspended(cluster: Cluster) -> None:
+    wanted = build(TFJOB, tf_params(replicas=SMALL))
+    result = cluster.bring("suspended", NO_WAIT, wanted)
+    assert result["job"]["spec"]["runPolicy"] == {"suspend": True}
+    # The same job when it is to run is not another one.
+    assert cluster.bring("resumed", NO_WAIT, wanted)["changed"]
+    assert cluster.api.objects[JOB]["spec"]["runPolicy"] == {"suspend": False}
+
+
+@pytest.mark.parametrize("state", ["suspended", "resumed", "restarted"])
+def test_a_job_that_is_not_there(cluster: Cluster, state: str) -> None:
+    with pytest.raises(JobError, match=r"TFJob default/mnist does not exist, .* describe it"):
+        cluster.bring(state, {})
+
+
+def test_a_job_is_run_anew(cluster: Cluster) -> None:
+    run_to_success(cluster)
+    old = cluster.api.objects[JOB]
+    cluster.api.on_delete = lambda path: cluster.drop_pods()
+    assert cluster.bring("restarted", NO_WAIT)["changed"]
+    new = cluster.api.objects[JOB]
+    assert new["metadata"]["uid"] != old["metadata"]["uid"]
+    assert new["spec"] == old["spec"]
+    assert "status" not in new
+
+
+def test_another_spec_can_be_ignored(cluster: Cluster) -> None:
+    cluster.present(NO_WAIT)
+    assert cluster.present({"wait": False, "on_change": "ignore"}, image="other:1")["changed"] is False
+    assert cluster.api.writes == [("create", JOBS)]
+
+
+# -- patience
+
+
+def test_a_stalled_job(cluster: Cluster) -> None:
+    cluster.later(lambda: cluster.pod(running()), lambda: cluster.condition("Running"))
+    error = failure(cluster, {"stall_timeout": 0.3})
+    assert "has stalled: no change and no line of log" in str(error)
+    assert JOB in cluster.api.objects
+
+
+def test_a_job_that_logs_has_not_stalled(cluster: Cluster) -> None:
+    cluster.api.logs["mnist-chief-0"] = ["step 1"]
+    cluster.later(lambda: cluster.pod(running()), lambda: cluster.condition("Running"))
+    assert "has not finished within" in str(failure(cluster, {"stall_timeout": 0.3, "wait_timeout": 1}))
+
+
+def test_metrics_and_logs_are_read_while_it_runs(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.api.logs["mnist-chief-0"] = ["2026-01-02T03:04:05.1Z loss=3", "2026-01-02T03:04:05.2Z loss=1"]
+    cluster.later(
+        lambda: cluster.pod(running()),
+        lambda: cluster.pod(ended(0), phase="Succeeded"),
+        # Its log is known before it is cleaned away.
+        cluster.drop_pods,
+        lambda: cluster.condition("Succeeded"),
+        pause=0.1,
+    )
+    pattern = re.compile(r"loss=(?P<value>\S+)")
+    result = cluster.present({"metrics": {"loss": pattern}, "log_directory": str(tmp_path)})
+    assert result["metrics"]["loss"] == {"count": 2, "first": 3, "final": 1, "lowest": 1, "highest": 3}
+    assert result["log_files"] == [str(tmp_path / "default/mnist/chief-0.log")]
+    assert Path(result["log_files"][0]).read_text() == "loss=3\nloss=1\n"
+
+
+# -- many at once
+
+
+class Fleet(Cluster):
+    """A fake API with an operator that runs every job as soon as it is made."""
+
+    def __init__(self, fails: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self.api.on_create = self._begin
+        self.running: set[str] = set()
+        self.most_running = 0
+        self._fails = fails
+
+    def _begin(self, path: str, body: Json) -> None:
+        if path == JOBS:
+            name = body["metadata"]["name"]
+            self.running.add(name)
+            self.most_running = max(self.most_running, len(self.running))
+            threading.Timer(0.05, self._end, (name,)).start()
+
+    def _end(self, name: str) -> None:
+        path = f"{JOBS}/{name}"
+        if path not in self.api.objects:
+            return
+        job = self.api.objects[path]
+        code = 3 if name in self._fails else 0
+        self.api.put(f"{PODS}/{name}-chief-0", pod(f"{name}-chief-0", ended(code), owner=job["metadata"]["uid"]))
+        kind = "Failed" if code else "Succeeded"
+        self.running.discard(name)
+        self.api.put(path, {**job, "status": {"conditions": [{"type": kind, "status": "True", "message": "!"}]}})
+
+    def bring_all(self, count: int, state: str = "present", **options: Any) -> Json:
+        courses = [
+            Course(TFJOB, "default", name, build(TFJOB, tf_params(name=name, replicas=SMALL)))
+            for name in (f"job-{number}" for number in range(count))
+        ]
+        getattr(Lifecycle(self.api, TFJOB, Options(**options), self.warnings.append), state)(courses)
+        return outcome(courses, is_batch=True)
+
+    def requests(self, verb: str) -> list[str]:
+        return [path for called, path in self.api.calls if called == verb]
+
+
+def test_many_jobs_take_one_list_and_one_watch_each() -> None:
+    fleet = Fleet()
+    result = fleet.bring_all(50)
+    assert result["changed"]
+    assert [row["state"] for row in result["jobs"]] == ["Succeeded"] * 50
+    assert len(fleet.requests("create")) == 50
+    assert len(fleet.requests("watch")) == 3
+    fleet.api.calls.clear()
+    again = fleet.bring_all(50)
+    assert (again["changed"], again["diff"]) == (False, [])
+    assert fleet.api.calls == [("get", JOBS)]
+
+
+def test_no_more_than_so_many_run_at_a_time() -> None:
+    fleet = Fleet()
+    assert len(fleet.bring_all(9, at_once=2)["jobs"]) == 9
+    assert fleet.most_running == 2
+
+
+def test_the_failure_of_some_is_told_and_the_others_go_on() -> None:
+    fleet = Fleet(fails=("job-1", "job-3"))
+    with pytest.raises(JobError) as caught:
+        fleet.bring_all(5)
+    assert "2 of 5 TFJobs came to no good end." in str(caught.value)
+    assert "chief-0 (pod job-3-chief-0 on node-1)" in str(caught.value)
+    assert [row["state"] for row in caught.value.result["jobs"]].count("Succeeded") == 3
+    assert caught.value.result["jobs"][3]["diagnosis"]["causes"][0]["exit_code"] == 3
+
+
+def test_nothing_is_made_where_one_is_wrong() -> None:
+    fleet = Fleet()
+    fleet.api.put(f"{JOBS}/job-2", build(TFJOB, tf_params(name="job-2", image="other:1")))
+    with pytest.raises(JobError, match=r"1 of 5 TFJobs .*\n.*job-2 exists with another spec"):
+        fleet.bring_all(5)
+    assert fleet.api.writes == []
+
+
+def test_many_are_taken_away_by_one_watch() -> None:
+    fleet = Fleet()
+    fleet.bring_all(20)
+    fleet.api.on_delete = lambda path: fleet.api.drop(f"{PODS}/{path.rpartition('/')[2]}-chief-0")
+    fleet.api.calls.clear()
+    assert fleet.bring_all(20, "absent")["changed"]
+    assert fleet.api.objects == {}
+    assert len(fleet.requests("delete")) == 20
+    assert len(fleet.requests("watch")) <= 2
+    assert fleet.bring_all(20, "absent")["changed"] is False
