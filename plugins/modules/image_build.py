@@ -13,6 +13,7 @@ author:
 description:
   - Hashes everything that an image is made of. Where the registry has an image tagged with that hash, nothing is done.
     Otherwise the image is built with buildah and pushed.
+  - The image is also kept as a file in O(work_directory), so that a new registry gets it without another build.
   - The directory of the image holds a C(Containerfile). Its build context is made on the host, so that no build step
     needs a network. It holds the files of the directory, the compiled programs below C(programs/), further files as
     asked for, and the results of two lists of packages.
@@ -22,6 +23,7 @@ description:
   - Comments and C(README.md) are the only parts of the directory that the hash leaves out.
 requirements:
   - buildah
+  - skopeo
   - mmdebstrap, for C(debian.txt)
   - python3-pip, for C(requirements.txt)
 options:
@@ -65,7 +67,9 @@ options:
     type: path
     required: true
   work_directory:
-    description: Directory for build contexts and buildah's storage. What a build puts there is removed at its end.
+    description:
+      - Directory for build contexts, buildah's storage and the latest image of each name. A build removes at its end
+        all but the image.
     type: path
     required: true
 attributes:
@@ -115,7 +119,7 @@ seconds:
   description: Time that each step of the build took. Empty where nothing was built.
   returned: success
   type: dict
-  sample: {rootfs: 41.2, build: 6.0, push: 3.1}
+  sample: {rootfs: 41.2, build: 6.0, push: 3.1, keep: 0.8}
 """
 
 import fcntl
@@ -204,6 +208,8 @@ class Build:
         self.work = work
         self.lock = lock
         self.context = work / "context"
+        # Beside the work directories, as `name@tag`, which no image's own name can be.
+        self.kept = work.parent / "kept" / f"{params['name']}@{reference.rpartition(':')[2]}"
         self.seconds: dict[str, float] = {}
 
     @contextmanager
@@ -282,24 +288,62 @@ class Build:
                 *("--requirement", str(self.context / "requirements.txt")),
             )
 
+    def restore(self) -> bool:
+        """Push the image that an earlier build has kept, if there is one."""
+        if not self.kept.exists():
+            return False
+        with self.step("push"):
+            try:
+                self.skopeo("dest", f"oci-archive:{self.kept}", f"docker://{self.reference}")
+            except BuildError:
+                # A registry that takes no images says so again when the new one is pushed.
+                self.kept.unlink()
+                return False
+        return True
+
+    def keep(self) -> None:
+        """Keep the image as it was pushed, and none of the same name from other inputs."""
+        with self.step("keep"):
+            self.kept.parent.mkdir(exist_ok=True)
+            partial = self.kept.with_suffix(".partial")
+            partial.unlink(missing_ok=True)
+            self.skopeo("src", f"docker://{self.reference}", f"oci-archive:{partial}")
+            for older in self.kept.parent.glob(f"{self.params['name']}@*"):
+                if older != partial:
+                    older.unlink()
+            partial.rename(self.kept)
+
+    def skopeo(self, registry_side: str, source: str, destination: str) -> None:
+        self.run(
+            *("skopeo", "--policy", str(self.policy()), "copy", "--quiet", "--preserve-digests"),
+            *(f"--{registry_side}-cert-dir", str(self.certificates())),
+            *(f"--{registry_side}-authfile", self.params["auth_file"]),
+            *(source, destination),
+        )
+
+    def certificates(self) -> Path:
+        directory = self.work / "certificates"
+        directory.mkdir(exist_ok=True)
+        shutil.copy(self.params["ca_file"], directory / "ca.crt")
+        return directory
+
+    def policy(self) -> Path:
+        path = self.work / "policy.json"
+        path.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}), encoding="utf-8")
+        return path
+
     def push(self) -> None:
-        certificates = self.work / "certificates"
-        certificates.mkdir()
-        shutil.copy(self.params["ca_file"], certificates / "ca.crt")
         self.buildah(
-            *("push", "--authfile", self.params["auth_file"], "--cert-dir", str(certificates)),
+            *("push", "--authfile", self.params["auth_file"], "--cert-dir", str(self.certificates())),
             # A node unpacks zstd in a third of the time that gzip takes.
             *("--compression-format", "zstd", "--compression-level", "1"),
             *(self.reference, f"docker://{self.reference}"),
         )
 
     def buildah(self, *arguments: str) -> str:
-        (self.work / "policy.json").write_text(
-            json.dumps({"default": [{"type": "insecureAcceptAnything"}]}), encoding="utf-8"
-        )
         storage = ["--root", str(self.work / "storage"), "--runroot", str(self.work / "run")]
         command, *rest = arguments
-        policy = ["--signature-policy", str(self.work / "policy.json")]
+        policy = ["--signature-policy", str(self.policy())]
         return self.run("buildah", *storage, command, *policy, *rest, environment={"BUILDAH_ISOLATION": "chroot"})
 
 
@@ -328,7 +372,9 @@ def build(params: dict[str, Any], found: dict[str, Path], reference: str, regist
         work.mkdir()
         try:
             task = Build(params, found, reference, work, lock.fileno())
-            task.make()
+            if not task.restore():
+                task.make()
+                task.keep()
         finally:
             discard(work)
         return task.seconds
