@@ -14,8 +14,9 @@ import pytest
 from .conftest import HOME, Run, finish, kubectl, playbook, start_playbook
 
 
-def process_of(*words: str) -> int | None:
-    """Process whose command line contains all words, on any node of the test cluster."""
+def processes_of(*words: str) -> list[int]:
+    """Processes whose command line contains all words, on any node of the test cluster."""
+    found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -23,8 +24,8 @@ def process_of(*words: str) -> int | None:
             except OSError:
                 continue
             if all(word in command for word in words):
-                return int(entry.name)
-    return None
+                found.append(int(entry.name))
+    return sorted(found)
 
 
 def wait_for(what: Callable[[], object], seconds: float) -> None:
@@ -44,6 +45,10 @@ def test_first_run_trains_and_verifies(stack: Run) -> None:
     volume = HOME / "local_cluster/mlstack-test/volumes/training"
     assert list(volume.glob("mnist-tensorflow/**/saved_model.pb"))
     assert list(volume.glob("mnist-pytorch/**/*.pt"))
+    for kind in ("tfjob", "pytorchjob"):
+        selector = f"training.kubeflow.org/operator-name={kind}-controller"
+        nodes = kubectl("get", "pods", "-l", selector, "-o", "jsonpath={.items[*].spec.nodeName}").split()
+        assert set(nodes) == {"mlstack-test-node-1", "mlstack-test-node-2"}
 
 
 def test_second_run_changes_nothing(stack: Run) -> None:
@@ -64,20 +69,19 @@ def test_training_survives_the_end_of(stack: Run, program: str) -> None:
     run = start_playbook("playbooks/ai.yaml", "--tags", "train")
     wait_for(lambda: phase("mnist-tensorflow-chief-0") == "Running", 120)
     # Its log's writer and its supervisor have its name in their arguments, too.
-    victim = process_of(f"/{program} --", "mlstack-test")
-    assert victim
-    os.kill(victim, signal.SIGKILL)
+    before = processes_of(f"/{program} --", "mlstack-test")
+    os.kill(before[0], signal.SIGKILL)
     assert finish(run).status == 0
-    assert process_of(f"/{program} --", "mlstack-test") not in (None, victim)
+    after = processes_of(f"/{program} --", "mlstack-test")
+    assert len(after) == len(before)
+    assert before[0] not in after
 
 
 def test_end_of_a_worker_is_told_and_a_second_run_completes(stack: Run) -> None:
     kubectl("delete", "pytorchjob", "mnist-pytorch", "--wait")
     run = start_playbook("playbooks/ai.yaml", "--tags", "train")
     wait_for(lambda: "rank=1" in logs("mnist-pytorch-worker-0"), 120)
-    victim = process_of("python3 /examples/pytorch/mnist_ddp.py")
-    assert victim
-    os.kill(victim, signal.SIGKILL)
+    os.kill(processes_of("python3 /examples/pytorch/mnist_ddp.py")[0], signal.SIGKILL)
     ended = finish(run)
     assert ended.status != 0
     assert "137" in ended.output
