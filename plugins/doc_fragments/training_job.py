@@ -218,8 +218,14 @@ options:
     description:
       - Seconds by reason, where these differ from O(grace), for example C(ErrImagePull), C(ImagePullBackOff),
         C(Unschedulable), C(FailedMount), C(CreateContainerConfigError), C(CrashLoopBackOff) or C(FailedCreatePod).
+      - C(InvalidImageName) has 0 of its own, and C(InitContainerWaiting), a PyTorch worker that does not find a master
+        that runs, 120.
     type: dict
     default: {}
+  max_crashes:
+    description: How often a container that is restarted may crash before O(grace) begins to count.
+    type: int
+    default: 5
   metrics:
     description:
       - Regular expressions by the metric's name, each with a group C(value). They are looked for in the log of the

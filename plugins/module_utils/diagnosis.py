@@ -24,6 +24,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import (
     CRASH_LOOP,
     IMAGE_REASONS,
+    MASTER_WAIT,
     MOUNT_REASONS,
     POD_REFUSED,
     UNSCHEDULABLE,
@@ -45,6 +46,7 @@ _CURES = {
     "CreateContainerError": "Check the container's command, working directory and mounts against the image.",
     "RunContainerError": "Check the container's command against the image.",
     CRASH_LOOP: "See the log for the cause, and set `restart_policy: Never` or a `backoff_limit` to stop sooner.",
+    MASTER_WAIT: "Check the cluster's DNS from that pod: it must resolve the name of the job's master.",
     POD_REFUSED: "Change the job to what the cluster admits, or ask for a larger quota.",
     "OOMKilled": "Raise the memory limit, or lower the batch size.",
 }

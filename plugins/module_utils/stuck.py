@@ -13,6 +13,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
     JobKind,
     as_dict,
     as_list,
+    deciding_replicas,
     replicas_of,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import container_statuses, has_started
@@ -24,9 +25,13 @@ CRASH_LOOP = "CrashLoopBackOff"
 # The kubelet goes to and fro between these; to us they are one.
 IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "RegistryUnavailable")
 CONTAINER_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError", "InvalidImageName")
-AT_ONCE = ("InvalidImageName",)
 MOUNT_REASONS = ("FailedMount", "FailedAttachVolume")
 POD_REFUSED = "FailedCreatePod"
+# The container by which the operator has PyTorch workers wait until the master's name resolves.
+MASTER_WAIT_CONTAINER = "init-pytorch"
+MASTER_WAIT = "InitContainerWaiting"
+# Seconds for reasons that need other ones than the rest: a name of the cluster's DNS may take a minute to be known.
+GRACE = {"InvalidImageName": 0.0, MASTER_WAIT: 120.0}
 # The first restarts are often a race between the replicas of a job that is starting.
 CRASHES = 5
 
@@ -45,8 +50,13 @@ class Stuck:
         return self.subject, "image" if self.reason in IMAGE_REASONS else self.reason
 
 
-def find_stuck(kind: JobKind, job: Json, pods: Mapping[str, Json], events: Iterable[Json]) -> Iterator[Stuck]:
-    """Every sign of trouble in the present picture; `events` are the warnings of the namespace."""
+def find_stuck(
+    kind: JobKind, job: Json, pods: Mapping[str, Json], events: Iterable[Json], crashes: int = CRASHES
+) -> Iterator[Stuck]:
+    """Every sign of trouble in the present picture.
+
+    `events` are the warnings of the namespace; a container that has crashed `crashes` times is given up.
+    """
     by_object: dict[str, list[Json]] = {}
     for event in events:
         by_object.setdefault(str(as_dict(event.get("involvedObject")).get("uid")), []).append(event)
@@ -54,11 +64,22 @@ def find_stuck(kind: JobKind, job: Json, pods: Mapping[str, Json], events: Itera
         for event in by_object.get(str(job["metadata"].get("uid")), []):
             if event.get("reason") == POD_REFUSED:
                 yield Stuck(job["metadata"]["name"], POD_REFUSED, str(event.get("message")))
+    leaders = [replica.pod for replica in deciding_replicas(kind, job)]
+    is_led = any(has_started(kind, pods[name]) for name in leaders if name in pods)
     for name, pod in pods.items():
-        yield from _find_in_pod(kind, name, pod, by_object.get(str(pod["metadata"].get("uid")), []))
+        yield from _find_in_pod(kind, name, pod, by_object.get(str(pod["metadata"].get("uid")), []), crashes)
+        if is_led:
+            yield from _find_waiting(name, pod)
 
 
-def _find_in_pod(kind: JobKind, name: str, pod: Json, events: list[Json]) -> Iterator[Stuck]:
+def _find_waiting(name: str, pod: Json) -> Iterator[Stuck]:
+    for status in map(as_dict, as_list(as_dict(pod.get("status")).get("initContainerStatuses"))):
+        if status.get("name") == MASTER_WAIT_CONTAINER and "running" in as_dict(status.get("state")):
+            message = "it waits for the master's name although the master runs"
+            yield Stuck(name, MASTER_WAIT, message, MASTER_WAIT_CONTAINER)
+
+
+def _find_in_pod(kind: JobKind, name: str, pod: Json, events: list[Json], crashes: int) -> Iterator[Stuck]:
     status = as_dict(pod.get("status"))
     if status.get("phase") in ("Succeeded", "Failed") or pod["metadata"].get("deletionTimestamp"):
         return
@@ -68,8 +89,8 @@ def _find_in_pod(kind: JobKind, name: str, pod: Json, events: list[Json]) -> Ite
     for container in container_statuses(pod):
         waiting = as_dict(as_dict(container.get("state")).get("waiting"))
         reason = str(waiting.get("reason"))
-        crashes = reason == CRASH_LOOP and container.get("restartCount", 0) >= CRASHES
-        if reason in IMAGE_REASONS or reason in CONTAINER_REASONS or crashes:
+        is_loop = reason == CRASH_LOOP and container.get("restartCount", 0) >= crashes
+        if reason in IMAGE_REASONS or reason in CONTAINER_REASONS or is_loop:
             yield Stuck(name, reason, str(waiting.get("message") or ""), str(container.get("name")))
     if not has_started(kind, pod):
         for event in events:
@@ -83,7 +104,7 @@ class Patience:
     def __init__(self, grace: float, grace_for: Mapping[str, float] | None = None) -> None:
         """`grace_for` are seconds by reason, where these differ from `grace`."""
         self._grace = grace
-        self._grace_for = {**dict.fromkeys(AT_ONCE, 0.0), **(grace_for or {})}
+        self._grace_for = {**GRACE, **(grace_for or {})}
         self._since: dict[tuple[str, str], float] = {}
 
     def lost_with(self, troubles: Iterable[Stuck], now: float) -> list[Stuck]:

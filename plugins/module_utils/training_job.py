@@ -29,6 +29,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.lifecycle import Lifecycle, Options, outcome
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.metrics import compile_pattern
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.progress import Progress
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import CRASHES
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.waiting import Limits
 
 STATES = ("present", "suspended", "resumed", "restarted", "absent")
@@ -122,6 +123,7 @@ def argument_spec(described: dict[str, Any]) -> dict[str, Any]:
         "stall_timeout": {"type": "int", "default": 0},
         "grace": {"type": "int", "default": 12},
         "grace_for": {"type": "dict", "default": {}},
+        "max_crashes": {"type": "int", "default": CRASHES},
         "on_change": {"type": "str", "choices": ["fail", "recreate", "ignore"], "default": "fail"},
         "on_failed": {"type": "str", "choices": ["fail", "recreate"], "default": "fail"},
         "on_stuck": {"type": "str", "choices": ["delete", "keep"], "default": "delete"},
@@ -186,7 +188,9 @@ def _options(params: Mapping[str, Any], check_mode: bool) -> Options:
     if problems:
         raise InvalidJobError(problems)
     return Options(
-        limits=Limits(params["wait_timeout"], params["stall_timeout"], params["grace"], grace_for),
+        limits=Limits(
+            params["wait_timeout"], params["stall_timeout"], params["grace"], grace_for, params["max_crashes"]
+        ),
         at_once=params["max_parallel"],
         metrics=metrics,
         log_directory=params["log_dir"],

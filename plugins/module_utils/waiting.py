@@ -36,6 +36,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.progress import Progress
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.steady import REQUESTS_AT_ONCE
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import (
+    CRASHES,
     UNSCHEDULABLE,
     Patience,
     Stuck,
@@ -71,6 +72,8 @@ class Limits:
     grace: float = 12
     # Seconds by reason, where these differ from `grace`.
     grace_for: Mapping[str, float] = field(default_factory=dict)
+    # How often a container may crash.
+    crashes: int = CRASHES
 
 
 def sources(kind: JobKind, courses: Sequence[Course]) -> dict[str, Source]:
@@ -286,9 +289,7 @@ class Wait:
 
     def _is_lost(self, course: Course, now: float) -> bool:
         patience = self._open[course].patience
-        present = {name: course.pods[name] for name in course.present_pods}
-        troubles = find_stuck(self._kind, course.job, present, course.events.values())
-        lost = patience.lost_with(troubles, now)
+        lost = patience.lost_with(self._troubles(course), now)
         for trouble in [trouble for trouble in lost if self._may_pass(trouble, course)]:
             patience.renew(trouble, now)
             lost.remove(trouble)
@@ -296,6 +297,10 @@ class Wait:
             self._fail(course, f"{course.title} cannot go on.", lost)
             self._executor.submit(self._on_stuck, course)
         return bool(lost)
+
+    def _troubles(self, course: Course) -> Iterable[Stuck]:
+        present = {name: course.pods[name] for name in course.present_pods}
+        return find_stuck(self._kind, course.job, present, course.events.values(), self._limits.crashes)
 
     def _may_pass(self, trouble: Stuck, course: Course) -> bool:
         """A pod that only waits for its turn on a busy cluster is not stuck."""
@@ -319,9 +324,7 @@ class Wait:
             )
         else:
             return False
-        present = {name: course.pods[name] for name in course.present_pods}
-        troubles = find_stuck(self._kind, course.job, present, course.events.values())
-        self._fail(course, headline, list(troubles))
+        self._fail(course, headline, list(self._troubles(course)))
         return True
 
     def _has_stalled(self, course: Course, now: float) -> bool:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import TFJOB
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import PYTORCHJOB, TFJOB, build
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import (
     Patience,
     Stuck,
@@ -37,6 +37,30 @@ def test_sees_init_containers() -> None:
 @pytest.mark.parametrize(("restarts", "lost"), [(1, []), (5, [("mnist-chief-0", "CrashLoopBackOff")])])
 def test_a_crash_loop_needs_some_crashes(restarts: int, lost: list[Any]) -> None:
     assert found([pod("mnist-chief-0", waiting("CrashLoopBackOff"), restarts=restarts)]) == lost
+
+
+def test_a_worker_that_does_not_find_a_running_master() -> None:
+    params = {"name": "mnist", "image": "trainer:1", "replicas": {"master": {}, "worker": {}}}
+    job = {**build(PYTORCHJOB, params)}
+    init = {"initContainerStatuses": [{"name": "init-pytorch", "state": running()}]}
+    worker = pod("mnist-worker-0", phase="Pending", status=init)
+    master = pod("mnist-master-0")
+    master["status"]["containerStatuses"] = [{"name": "pytorch", "state": running()}]
+    pods = {"mnist-worker-0": worker}
+    assert list(find_stuck(PYTORCHJOB, job, pods, [])) == []
+    pods["mnist-master-0"] = master
+    (trouble,) = find_stuck(PYTORCHJOB, job, pods, [])
+    assert (trouble.subject, trouble.reason) == ("mnist-worker-0", "InitContainerWaiting")
+    patience = Patience(grace=1)
+    assert patience.lost_with([trouble], 0) == patience.lost_with([trouble], 119) == []
+    assert patience.lost_with([trouble], 120) == [trouble]
+
+
+def test_grace_by_reason() -> None:
+    trouble = Stuck("mnist-chief-0", "ErrImagePull", "")
+    patience = Patience(grace=1, grace_for={"ErrImagePull": 60})
+    assert patience.lost_with([trouble], 0) == patience.lost_with([trouble], 59) == []
+    assert patience.lost_with([trouble], 60) == [trouble]
 
 
 def test_sees_what_cannot_be_scheduled() -> None:
