@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.errors import UnsupportedError
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.course import Course, JobError
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
     CLEAN_POD_POLICIES,
@@ -206,9 +207,9 @@ def _courses(
     """One course for each job that the task names or describes; all that is wrong is told at once."""
     problems: list[str] = []
     seen: set[tuple[str, str]] = set()
-    for where, entry in _entries(params, documents, described):
+    for where, entry, spec in _entries(params, documents, described):
         try:
-            course = _course(kind, params["state"], entry)
+            course = _course(kind, params["state"], _checked(spec, entry))
         except InvalidJobError as error:
             problems.extend(f"{where}{problem}" for problem in error.problems)
             continue
@@ -223,23 +224,20 @@ def _courses(
 
 def _entries(
     params: Mapping[str, Any], documents: list[Json] | None, described: dict[str, Any]
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Where each job is told in the task, for messages, and what is told of it."""
+) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Of each job: where the task tells of it, for messages; what it tells; and what of that is still to be checked."""
     if documents is not None:
         source = "definition" if params["definition"] is not None else "src"
-        for number, document in enumerate(documents):
-            where = f"{source}[{number}]: " if len(documents) > 1 else ""
-            yield where, {**params, "documents": [document]}
         if not documents:
             raise InvalidJobError([f"{source}: holds no manifest; give one."])
+        for number, document in enumerate(documents):
+            yield f"{source}[{number}]: " if len(documents) > 1 else "", {**params, "documents": [document]}, {}
     elif params["jobs"] is not None:
-        validator = ArgumentSpecValidator({"name": {"required": True}, "namespace": {}, **described})
+        spec = {"name": {"required": True}, "namespace": {}, **described}
         for number, job in enumerate(params["jobs"]):
-            yield f"jobs[{number}].", _checked(validator, _with_defaults(params, job), f"jobs[{number}]")
+            yield f"jobs[{number}].", _with_defaults(params, job), spec
     else:
-        replicas = {"replicas": params["replicas"]}
-        validator = ArgumentSpecValidator({"replicas": described["replicas"]})
-        yield "", {**params, **_checked(validator, replicas, "")}
+        yield "", dict(params), {"replicas": described["replicas"]}
 
 
 def _with_defaults(params: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, Any]:
@@ -259,12 +257,19 @@ def _with_defaults(params: Mapping[str, Any], job: Mapping[str, Any]) -> dict[st
     return merged
 
 
-def _checked(validator: ArgumentSpecValidator, entry: dict[str, Any], where: str) -> dict[str, Any]:
-    validated = validator.validate(entry)
+def _checked(spec: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
+    """`entry` with the options in `spec` looked into and completed."""
+    # The task's own options have been checked with the module; of a job's, all have to be known.
+    given = entry if "name" in spec else {name: entry.get(name) for name in spec}
+    validated = ArgumentSpecValidator(spec).validate(given)
     if validated.error_messages:
-        raise InvalidJobError([f"{where}: {message}" if where else message for message in validated.error_messages])
-    checked: dict[str, Any] = validated.validated_parameters
-    return checked
+        raise InvalidJobError(
+            [
+                f"{error} Correct the name." if isinstance(error, UnsupportedError) else f"{error}."
+                for error in validated.errors
+            ]
+        )
+    return {**entry, **validated.validated_parameters}
 
 
 def _course(kind: JobKind, state: str, entry: Mapping[str, Any]) -> Course:
