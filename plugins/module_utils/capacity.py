@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import reduce
 from itertools import combinations, islice
 from math import isqrt
 from operator import add, ge
@@ -24,6 +25,8 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.quantities impo
 
 PODS = "pods"
 _HOST_PORT = "host port "
+# Asks for a device of a class, which no node counts.
+_DEVICE_CLASS = "deviceclass.resource.kubernetes.io"
 _NO_AMOUNT = Decimal(0)
 _NO_LIMIT = Decimal("Infinity")
 # Taints that tell of a passing condition: not ready, under pressure, cordoned, or still being set up.
@@ -58,7 +61,7 @@ def requests_of(pod_spec: Json) -> dict[str, Decimal]:
             sidecars = _sum(sidecars, requests)
         else:
             peak = _maximum(peak, _sum(sidecars, requests))
-    return _sum(_maximum(_sum(steady, sidecars), peak), _amounts(pod_spec.get("overhead")))
+    return _sum(_maximum(_sum(steady, sidecars), peak), amounts_of(pod_spec.get("overhead")))
 
 
 def wants_of(pod_spec: Json) -> dict[str, Decimal]:
@@ -76,10 +79,14 @@ def wants_of(pod_spec: Json) -> dict[str, Decimal]:
 def _container_requests(container: object) -> dict[str, Decimal]:
     resources = as_dict(as_dict(container).get("resources"))
     # A limit without a request is a request, too.
-    return _amounts({**as_dict(resources.get("limits")), **as_dict(resources.get("requests"))})
+    return amounts_of({**as_dict(resources.get("limits")), **as_dict(resources.get("requests"))})
 
 
-def _amounts(quantities: object) -> dict[str, Decimal]:
+def total_of(several: Iterable[Amounts]) -> dict[str, Decimal]:
+    return reduce(_sum, several, {})
+
+
+def amounts_of(quantities: object) -> dict[str, Decimal]:
     return {resource: _amount(quantity) for resource, quantity in as_dict(quantities).items()}
 
 
@@ -221,8 +228,12 @@ class Fit:
 
 
 def demand_of(role: str, count: int, pod_spec: Json, without: Collection[str] = ()) -> Demand:
-    """`without` names resources that the nodes' figures say nothing of."""
-    wants = {resource: amount for resource, amount in wants_of(pod_spec).items() if resource not in without}
+    """`without` names devices that no node counts, as a driver allocates them."""
+    wants = {
+        resource: amount
+        for resource, amount in wants_of(pod_spec).items()
+        if resource not in without and not resource.startswith(f"{_DEVICE_CLASS}/")
+    }
     return Demand(role, count, pod_spec, wants)
 
 
@@ -427,9 +438,10 @@ _DEVICE_WORDS = re.compile(r"gpu|mig-|tpu|npu|neuron|gaudi")
 
 
 def is_device(resource: str) -> bool:
-    """Whether a device plugin or driver offers it, as GPUs."""
+    """Whether it is offered by a device plugin or a driver, as GPUs are."""
     domain, slash, _name = resource.partition("/")
-    return bool(slash) and not domain.endswith("kubernetes.io") and not resource.startswith(_HOST_PORT)
+    is_native = domain.endswith("kubernetes.io") and domain != _DEVICE_CLASS
+    return bool(slash) and not is_native and not resource.startswith(_HOST_PORT)
 
 
 def device_hints(resource: str, nodes: Sequence[Json]) -> Iterator[str]:
