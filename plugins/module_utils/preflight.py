@@ -477,7 +477,7 @@ def _says_nothing(error: ApiError) -> bool:
 
 def _check_open_and_large(queue: Json, title: str, asked: Mapping[str, Amounts]) -> Iterator[_Finding]:
     state = as_dict(queue.get("status")).get("state")
-    if state in ("Closed", "Closing"):
+    if state not in (None, "", "Open"):
         yield _Problem(f"{title} is {state} and takes no jobs; open it, or name another queue.")
     capability = amounts_of(as_dict(queue.get("spec")).get("capability"))
     for resource, most in capability.items():

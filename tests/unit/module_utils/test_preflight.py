@@ -308,7 +308,7 @@ def volcano() -> FakeApi:
     api.unserved.discard("/apis/scheduling.volcano.sh")
     api.standing["/apis/scheduling.volcano.sh/v1beta1"] = {"resources": [{"name": "queues"}]}
     capability = {"cpu": "4", "nvidia.com/gpu": 2}
-    for name, state in (("open", "Open"), ("closed", "Closed"), ("closing", "Closing")):
+    for name, state in (("open", "Open"), ("closed", "Closed"), ("closing", "Closing"), ("odd", "Unknown")):
         queue = {"metadata": {"name": name}, "spec": {"capability": capability}, "status": {"state": state}}
         api.put(f"{QUEUES}/{name}", queue)
     api.put(f"{QUEUES}/new", {"metadata": {"name": "new"}, "spec": {}})
@@ -331,6 +331,7 @@ def cpus(number: int) -> dict[str, Any]:
         (in_queue("none"), "'none' does not exist; create the Queue"),
         (in_queue("closed"), "is Closed and takes no jobs"),
         (in_queue("closing"), "is Closing and takes no jobs"),
+        (in_queue("odd"), "is Unknown and takes no jobs"),
         ({**in_queue("open"), **cpus(2)}, ""),
         ({**in_queue("open"), **cpus(3)}, "never gives out more than 4 of cpu (capability), and its replicas together"),
         ({**in_queue("new"), **cpus(300)}, ""),
