@@ -401,22 +401,21 @@ def table(demands: Iterable[Demand], empty: Sequence[Room], now: Sequence[Room] 
         for resource, amount in demand.wants.items():
             if resource == PODS or resource.startswith(_HOST_PORT):
                 continue
-            has = [room.free[resource] for room in empty if _misplaced(demand.pod, room.node) is None]
-            free = [room.free[resource] for room in now or [] if _misplaced(demand.pod, room.node) is None]
-            figures = [max(has, default=_NO_AMOUNT), sum(has, _NO_AMOUNT)]
-            left = [max(free, default=_NO_AMOUNT), sum(free, _NO_AMOUNT)]
-            most, all_ = (format_amount(resource, max(_NO_AMOUNT, figure)) for figure in left)
+            largest, all_ = _largest_and_all(demand, resource, empty)
+            largest_free, all_free = _largest_and_all(demand, resource, now or [])
+            free = "unknown" if now is None else f"{all_free}, at most {largest_free} on one node"
             rows.append(
-                [
-                    demand.role,
-                    resource,
-                    f"{demand.count} x {format_amount(resource, amount)}",
-                    *(format_amount(resource, figure) for figure in figures),
-                    "unknown" if now is None else f"{all_}, at most {most} on one node",
-                ]
+                [demand.role, resource, f"{demand.count} x {format_amount(resource, amount)}", largest, all_, free]
             )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _largest_and_all(demand: Demand, resource: str, rooms: Iterable[Room]) -> tuple[str, str]:
+    # A node can be overbooked.
+    amounts = [max(_NO_AMOUNT, room.free[resource]) for room in rooms if _misplaced(demand.pod, room.node) is None]
+    largest, together = max(amounts, default=_NO_AMOUNT), sum(amounts, _NO_AMOUNT)
+    return format_amount(resource, largest), format_amount(resource, together)
 
 
 def format_amount(resource: str, amount: Decimal) -> str:
