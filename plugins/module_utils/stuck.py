@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
     JobKind,
@@ -18,7 +17,6 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import container_statuses, has_started
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import Json
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.quantities import parse_quantity
 
 UNSCHEDULABLE = "Unschedulable"
 CRASH_LOOP = "CrashLoopBackOff"
@@ -119,68 +117,3 @@ class Patience:
 
     def renew(self, trouble: Stuck, now: float) -> None:
         self._since[trouble.key] = now
-
-
-# -- whether waiting for room can help
-
-
-def could_ever_fit(pod: Json, nodes: Iterable[Json]) -> bool:
-    """Whether some node, were it empty, would take the pod. Then the pod is only waiting for its turn.
-
-    Looks at node selector, taints and resources. What it does not know (affinity, topology) counts as fitting.
-    """
-    spec = as_dict(pod.get("spec"))
-    wanted = requests_of(spec)
-    return any(
-        _labels_match(spec, node)
-        and _taints_tolerated(spec, node)
-        and all(amount <= allocatable(node, resource) for resource, amount in wanted.items())
-        for node in nodes
-    )
-
-
-def requests_of(pod_spec: Json) -> dict[str, Decimal]:
-    """The sum over the containers, or the largest init container where that is more."""
-    total: dict[str, Decimal] = {}
-    for container in as_list(pod_spec.get("containers")):
-        for resource, amount in _container_requests(container).items():
-            total[resource] = total.get(resource, Decimal(0)) + amount
-    for container in as_list(pod_spec.get("initContainers")):
-        for resource, amount in _container_requests(container).items():
-            total[resource] = max(total.get(resource, Decimal(0)), amount)
-    return total
-
-
-def _container_requests(container: Json) -> dict[str, Decimal]:
-    resources = as_dict(container.get("resources"))
-    # A limit without a request is a request, too.
-    quantities = {**as_dict(resources.get("limits")), **as_dict(resources.get("requests"))}
-    return {resource: parse_quantity(quantity) for resource, quantity in quantities.items()}
-
-
-def allocatable(node: Json, resource: str) -> Decimal:
-    return parse_quantity(as_dict(as_dict(node.get("status")).get("allocatable")).get(resource, "0"))
-
-
-def _labels_match(pod_spec: Json, node: Json) -> bool:
-    labels = as_dict(node["metadata"].get("labels"))
-    return all(labels.get(key) == value for key, value in as_dict(pod_spec.get("nodeSelector")).items())
-
-
-def _taints_tolerated(pod_spec: Json, node: Json) -> bool:
-    tolerations = [as_dict(entry) for entry in as_list(pod_spec.get("tolerations"))]
-    return all(
-        # Kubernetes' own taints tell of a passing condition: not ready, under pressure, cordoned.
-        str(taint.get("key")).startswith("node.kubernetes.io/")
-        or taint.get("effect") == "PreferNoSchedule"
-        or any(_tolerates(toleration, taint) for toleration in tolerations)
-        for taint in map(as_dict, as_list(as_dict(node.get("spec")).get("taints")))
-    )
-
-
-def _tolerates(toleration: Json, taint: Json) -> bool:
-    if toleration.get("effect") not in (None, "", taint.get("effect")):
-        return False
-    if toleration.get("operator") == "Exists":
-        return toleration.get("key") in (None, "", taint.get("key"))
-    return toleration.get("key") == taint.get("key") and (toleration.get("value") or "") == (taint.get("value") or "")

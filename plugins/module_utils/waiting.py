@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.capacity import could_ever_fit
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.course import Course
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.diagnosis import failed_containers, tail_of_log
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_logs import JobLogs, has_logged_since
@@ -40,7 +41,6 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import (
     UNSCHEDULABLE,
     Patience,
     Stuck,
-    could_ever_fit,
     find_stuck,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.watch import Change, Picture, Source

@@ -46,7 +46,7 @@ WRONG = [
     (
         "too-large",
         {"resources": {"requests": {"cpu": "100"}}, **ANYWHERE},
-        ["Unschedulable", "Insufficient cpu", "What to do: Lower the requests"],
+        ["cannot hold the job", "too little cpu", "Lower the requests"],
     ),
     (
         "no-claim",
@@ -59,7 +59,11 @@ WRONG = [
         ["ConfigMap 'none-such'", "does not exist in namespace"],
     ),
     ("odd-env", {"env": {"A=B": "1"}}, ["refuse the pods", "A=B"]),
-    ("no-account", {"service_account_name": "none-such"}, ["refuse the pods", 'serviceaccount "none-such" not found']),
+    (
+        "no-account",
+        {"service_account_name": "none-such"},
+        ["ServiceAccount 'none-such'", "does not exist in namespace"],
+    ),
 ]
 
 
@@ -75,7 +79,7 @@ def test_wrong_jobs(
 
 def test_a_namespace_that_is_not_there(start: Any) -> None:
     message = failure(start(TF.task("lost", "none-such")))
-    assert 'namespaces "none-such" not found' in message
+    assert "namespace: 'none-such' does not exist" in message
 
 
 def test_no_kubeconfig(start: Any) -> None:

@@ -32,6 +32,16 @@ class FakeLines:
 class FakeApi:
     def __init__(self) -> None:
         self.objects: dict[str, Json] = {}
+        # What is there on any cluster with a training operator.
+        self.standing: dict[str, Json] = {
+            "/api/v1/namespaces/default": {"metadata": {"name": "default"}},
+            "/apis/kubeflow.org/v1": {"resources": [{"name": "tfjobs"}, {"name": "pytorchjobs"}]},
+            "/api/v1/pods/training-operator": {
+                "metadata": {"name": "training-operator", "labels": {"control-plane": "kubeflow-training-operator"}},
+                "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+            },
+        }
+        self.unserved = {"/apis/scheduling.volcano.sh", "/apis/resource.k8s.io"}
         self.logs: dict[str, list[str]] = {}
         self.calls: list[tuple[str, str]] = []
         self.on_create: Callable[[str, Json], None] = lambda path, body: None
@@ -78,11 +88,14 @@ class FakeApi:
     def get(self, path: str, query: Mapping[str, str] | None = None) -> Json:
         with self._lock:
             self._note("get", path)
-            if path in self.objects:
-                return copy.deepcopy(self.objects[path])
+            if path.startswith(tuple(self.unserved)):
+                raise ApiError(404, "Not Found", "404 page not found")
+            objects = {**self.standing, **self.objects}
+            if path in objects:
+                return copy.deepcopy(objects[path])
             if query is None and not path.endswith(("s",)):
                 raise not_found(path.rpartition("/")[2])
-            items = [copy.deepcopy(item) for key, item in self.objects.items() if key.rpartition("/")[0] == path]
+            items = [copy.deepcopy(item) for key, item in objects.items() if key.rpartition("/")[0] == path]
             if query is None and not items:
                 raise not_found(path.rpartition("/")[2])
             return {"items": items, "metadata": {"resourceVersion": str(self._version)}}

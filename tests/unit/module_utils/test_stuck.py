@@ -7,7 +7,6 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import (
     Patience,
     Stuck,
-    could_ever_fit,
     find_stuck,
 )
 
@@ -111,45 +110,3 @@ def test_patience_starts_anew_after_a_good_moment() -> None:
 
 def test_a_bad_image_name_gets_no_grace() -> None:
     assert Patience(10).lost_with([Stuck("p", "InvalidImageName", "m")], 100)
-
-
-def node(labels: dict[str, str] | None = None, taints: list[Any] | None = None, **allocatable: Any) -> dict[str, Any]:
-    return {
-        "metadata": {"name": "n", "labels": labels or {}},
-        "spec": {"taints": taints or []},
-        "status": {"allocatable": {"cpu": "4", "memory": "8Gi", **allocatable}},
-    }
-
-
-GPU_TAINT = {"key": "gpu", "value": "yes", "effect": "NoSchedule"}
-
-
-@pytest.mark.parametrize(
-    ("spec", "nodes", "fits"),
-    [
-        ({}, [node()], True),
-        ({}, [], False),
-        ({"containers": [{"resources": {"requests": {"cpu": "100"}}}]}, [node()], False),
-        ({"containers": [{"resources": {"requests": {"cpu": "3"}}}] * 2}, [node()], False),
-        ({"containers": [{"resources": {"requests": {"cpu": "3"}}}] * 2}, [node(), node(cpu="6")], True),
-        ({"initContainers": [{"resources": {"requests": {"cpu": "5"}}}]}, [node()], False),
-        ({"containers": [{"resources": {"limits": {"nvidia.com/gpu": 1}}}]}, [node()], False),
-        ({"containers": [{"resources": {"limits": {"nvidia.com/gpu": 1}}}]}, [node(**{"nvidia.com/gpu": "1"})], True),
-        ({"nodeSelector": {"zone": "a"}}, [node()], False),
-        ({"nodeSelector": {"zone": "a"}}, [node({"zone": "a"})], True),
-        ({}, [node(taints=[GPU_TAINT])], False),
-        ({}, [node(taints=[{**GPU_TAINT, "effect": "PreferNoSchedule"}])], True),
-        ({}, [node(taints=[{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}])], True),
-        ({"tolerations": [{"key": "gpu", "operator": "Exists"}]}, [node(taints=[GPU_TAINT])], True),
-        ({"tolerations": [{"operator": "Exists"}]}, [node(taints=[GPU_TAINT])], True),
-        ({"tolerations": [{"key": "gpu", "value": "yes", "effect": "NoSchedule"}]}, [node(taints=[GPU_TAINT])], True),
-        ({"tolerations": [{"key": "gpu", "value": "no"}]}, [node(taints=[GPU_TAINT])], False),
-        (
-            {"tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoExecute"}]},
-            [node(taints=[GPU_TAINT])],
-            False,
-        ),
-    ],
-)
-def test_fits_an_empty_node(spec: dict[str, Any], nodes: list[Any], fits: bool) -> None:
-    assert could_ever_fit({"spec": spec}, nodes) is fits
