@@ -40,7 +40,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import
     jobs_path,
     pods_path,
 )
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.preflight import problems_in_cluster
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.preflight import Findings, Preflight
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.progress import Progress
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.steady import for_each, steadily
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.waiting import Limits, Wait, sources
@@ -220,7 +220,7 @@ class Lifecycle:
             course.before = live_part(course.live) if course.live else {}
             course.after = decided(course.wanted)
         if self._options.preflight:
-            for_each(to_make, self._look_ahead)
+            self._look_ahead(to_make)
         replaced = [course for course in to_make if course.live is not None]
         # The old job is given up only for one that the API server will take.
         for_each(replaced, self._rehearse)
@@ -241,14 +241,29 @@ class Lifecycle:
             return
         self._follow(courses, set(to_make))
 
-    def _look_ahead(self, course: Course) -> None:
-        assert course.wanted is not None
-        problems = problems_in_cluster(self._api, self._kind, course.wanted)
-        if problems and not self._options.check_mode:
-            course.error = JobError("\n".join([f"{course.title} cannot be made:", *(f"- {one}" for one in problems)]))
-            return
-        for problem in problems:
-            self._warn(f"{problem} (Not an error in check mode: an earlier task may be to make it.)")
+    def _look_ahead(self, courses: Sequence[Course]) -> None:
+        preflight = Preflight(self._api)
+
+        def check(course: Course) -> Findings:
+            wanted = course.wanted
+            assert wanted is not None
+            return steadily(lambda: preflight.check(self._kind, wanted))
+
+        warnings: dict[str, list[str]] = {}
+        for course, findings in zip(courses, for_each(courses, check), strict=True):
+            for warning in findings.warnings:
+                warnings.setdefault(warning, []).append(course.title)
+            if self._options.check_mode:
+                for problem in findings.problems:
+                    text = f"{problem} (Not an error in check mode: an earlier task may be to make it.)"
+                    warnings.setdefault(text, []).append(course.title)
+            elif findings.problems:
+                course.error = JobError(
+                    "\n".join([f"{course.title} cannot be made:", *(f"- {problem}" for problem in findings.problems)])
+                )
+        for warning, titles in warnings.items():
+            others = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
+            self._warn(f"{titles[0]}{others}: {warning}")
 
     def _rehearse(self, course: Course) -> None:
         """A dry run under another name, as the wanted one is taken."""

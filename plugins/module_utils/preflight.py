@@ -82,10 +82,6 @@ class Findings:
     warnings: list[str] = field(default_factory=list)
 
 
-def problems_in_cluster(api: KubeApi, kind: JobKind, job: Json) -> list[str]:
-    return Preflight(api).check(kind, job).problems
-
-
 class _Problem(str):
     """The job would never run."""
 

@@ -10,7 +10,6 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.preflight import (
     Findings,
     Preflight,
-    problems_in_cluster,
 )
 
 from .builders import tf_job
@@ -69,7 +68,7 @@ def put_secret(api: FakeApi, name: str, *keys: str, kind: str = "Opaque") -> Non
 
 def test_a_job_that_needs_nothing_has_nothing_amiss() -> None:
     assert check(FakeApi()) == Findings([], [])
-    assert problems_in_cluster(FakeApi(), TFJOB, job_with()) == []
+    assert Preflight(FakeApi()).check(TFJOB, job_with()).problems == []
 
 
 # -- the ground
