@@ -106,7 +106,7 @@ build: $(RUNTIME) ## The collection as a tarball in dist/
 .PHONY: clean
 clean: remove ## `remove`, and everything that make made in this checkout
 	$(call say,Removing what make made in $(CURDIR))
-	rm -rf $(VENV) dist .ansible .cache .mypy_cache .pytest_cache .ruff_cache tests/output changelogs/.plugin-cache.yaml
+	rm -rf $(VENV) dist .ansible .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache tests/output changelogs/.plugin-cache.yaml
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: distclean
