@@ -68,6 +68,8 @@ _NAMESPACED = {
     SECRET: "secrets",
     SERVICE_ACCOUNT: "serviceaccounts",
 }
+# What of a pod decides about its place, besides what it wants.
+_PLACING = ("nodeName", "nodeSelector", "affinity", "tolerations", "schedulerName")
 _CURE = (
     "Lower the requests or the number of replicas, let the pods go to more nodes, or add nodes. On a cluster that gets "
     "nodes on demand, switch these checks off with `preflight: false`."
@@ -331,7 +333,14 @@ class Preflight:
         own: Job = (str(job["metadata"]["namespace"]), str(job["metadata"]["name"]))
         if running is None or not any(pod.job == own for pod in running.pods):
             own = ("", "")
-        pods = json.dumps([(demand.role, demand.count, demand.pod) for demand in demands], sort_keys=True, default=str)
+        pods = json.dumps(
+            [
+                (demand.role, demand.count, sorted(demand.wants.items()), [demand.pod.get(name) for name in _PLACING])
+                for demand in demands
+            ],
+            sort_keys=True,
+            default=str,
+        )
         is_gang, is_suspended = _is_gang(job, demands), _is_suspended(job)
         yield from self._cluster.once(
             ("capacity", pods, own, is_gang, is_suspended),

@@ -580,6 +580,21 @@ def test_what_differs_is_tried_anew() -> None:
     assert len(set(tried)) == len(tried) == 4
 
 
+def test_jobs_that_ask_for_different_room_get_different_answers() -> None:
+    api = FakeApi()
+    put_node(api, labels={"zone": "a"})
+    preflight = Preflight(api)
+    for params, fits in (
+        (cpus(2), True),
+        (cpus(3), False),
+        ({**cpus(2), "node_selector": {"zone": "a"}}, True),
+        ({**cpus(2), "node_selector": {"zone": "b"}}, False),
+        ({**cpus(2), "replicas": {"chief": {}, "worker": {"count": 2}}}, False),
+        ({**cpus(2), "image": "other:1"}, True),
+    ):
+        assert bool(preflight.check(TFJOB, job_with(**params)).problems) is not fits
+
+
 def test_a_refusal_speaks_of_each_jobs_own_pods() -> None:
     def refuse(path: str, body: Json) -> None:
         raise ApiError(422, "Invalid", f"Pod {body['metadata']['name']} is invalid")
