@@ -12,7 +12,6 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
     RESTART_POLICIES,
     InvalidJobError,
     JobKind,
-    wanted_job,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, UnreachableError
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core import (
@@ -23,6 +22,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core
     read_documents,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.lifecycle import JobError, Lifecycle, Options
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.validator import wanted_job
 
 # What a job says for all its replicas, and a role may say anew for its own. Secrets are given by name, so nothing
 # here has to be kept out of logs.
