@@ -132,3 +132,20 @@ def parameters(draw: st.DrawFn, kind: JobKind) -> dict[str, Any]:
 def jobs() -> st.SearchStrategy[Any]:
     """Valid jobs of either kind."""
     return st.sampled_from(list(KINDS.values())).flatmap(lambda kind: parameters(kind).map(lambda p: build(kind, p)))
+
+
+def aged(job: Any, version: str) -> Any:
+    """A job as it was written for an earlier version, when the run policy was part of the spec."""
+    job = copy.deepcopy(job)
+    job["apiVersion"] = version
+    job["spec"].update(job["spec"].pop("runPolicy", {}))
+    if "v1alpha1" not in version:
+        return job
+    # Then the roles were a list, and nobody but the pods had restart policies.
+    kind = KINDS[job["kind"]]
+    name = "tfReplicaType" if kind is TFJOB else "replicaType"
+    job["spec"]["replicaSpecs"] = []
+    for role, spec in job["spec"].pop(kind.replica_specs).items():
+        spec["template"]["spec"]["restartPolicy"] = spec.pop("restartPolicy")
+        job["spec"]["replicaSpecs"].append({name: "MASTER" if role == "Chief" else role.upper(), **spec})
+    return job
