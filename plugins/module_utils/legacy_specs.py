@@ -100,13 +100,10 @@ def convert_documents(documents: list[Json]) -> tuple[list[Json], list[str]]:
     warnings: list[str] = []
     for document in documents:
         title = f"{_title(document)}: " if len(documents) > 1 else ""
+        if not _kind_of(document) and as_dict(document).get("kind") != "PodGroup":
+            problems.append(f"{_title(document)}: is no training job; give TFJobs and PyTorchJobs alone.")
+            continue
         try:
-            if not _kind_of(document) and as_dict(document).get("kind") != "PodGroup":
-                raise InvalidJobError(
-                    ["is no training job; make it in a task of its own, and leave it out here."]
-                    if title
-                    else [f"{_title(document)}: is no training job; give a TFJob or a PyTorchJob."]
-                )
             converted, changes = to_v1(document)
         except InvalidJobError as error:
             problems += [title + problem for problem in error.problems]
@@ -167,6 +164,7 @@ class _Conversion:
                 self._convert_list(listed)
             self._convert_images()
             self._drop_fields()
+            self._move_fields()
             self._convert_roles()
             self._convert_pods(were_in_force=listed is not None)
         self._convert_run_policy()
@@ -270,11 +268,13 @@ class _Conversion:
         if int(str(port)) == self.kind.port:
             self._note(field, f"left out, as {port} is the port anyway.")
             return
+        number = int(str(port))
         for container in map(as_dict, as_list(as_dict(as_dict(spec.get("template")).get("spec")).get("containers"))):
-            ports = container.setdefault("ports", [])
-            if container.get("name") == self.kind.container and isinstance(ports, list):
-                ports[:] = [entry for entry in ports if as_dict(entry).get("containerPort") != int(str(port))]
-                ports.append({"name": self.kind.port_name, "containerPort": int(str(port))})
+            if container.get("name") == self.kind.container:
+                others = [
+                    entry for entry in as_list(container.get("ports")) if as_dict(entry).get("containerPort") != number
+                ]
+                container["ports"] = [*others, {"name": self.kind.port_name, "containerPort": number}]
         self._note(field, f"became the port {self.kind.port_name} of the container {self.kind.container}.")
 
     def _convert_images(self) -> None:
@@ -282,17 +282,16 @@ class _Conversion:
             image = self._take(field)
             if image is None:
                 continue
-            lacking = [
-                container
-                for _role, _path, pod in self._pods()
+            lacking = {
+                role: container
+                for role, _path, pod in self._pods()
                 for container in map(as_dict, as_list(pod.get("containers")))
                 if container.get("name") == self.kind.container and not container.get("image")
-            ]
-            for container in lacking:
+            }
+            for container in lacking.values():
                 container["image"] = image
-            text = (
-                f"became the image of {len(lacking)} roles." if lacking else "left out, as every container has its own."
-            )
+            roles = ", ".join(lacking)
+            text = f"became the image of {roles}." if roles else "left out, as every container has its own."
             self._note(f"spec.{field}", text)
 
     def _drop_fields(self) -> None:
@@ -310,7 +309,9 @@ class _Conversion:
         if self._take("masterPort") is not None:
             self._note("spec.masterPort", "left out, as the job has no Master.")
         if (policy := self._take("terminationPolicy")) is not None:
-            self._convert_termination(policy)
+            self._drop_termination(policy)
+
+    def _move_fields(self) -> None:
         if (name := self._take("schedulerName")) is not None:
             for _role, _path, pod in self._pods():
                 pod.setdefault("schedulerName", name)
@@ -323,7 +324,7 @@ class _Conversion:
             self._spec["cleanPodPolicy"] = clean.removeprefix("Clean")
             self._note("spec.cleanPodPolicy", f"{clean!r} is called {self._spec['cleanPodPolicy']!r}.")
 
-    def _convert_termination(self, policy: object) -> None:
+    def _drop_termination(self, policy: object) -> None:
         chief = as_dict(as_dict(policy).get("chief") or as_dict(policy).get("master"))
         name = str(chief.get("replicaName") or "MASTER")
         index = chief.get("replicaIndex") or chief.get("replicaRank") or 0
@@ -376,6 +377,20 @@ class _Conversion:
                     f"{containers[0].get('name')!r} became {self.kind.container}, by which the operator knows it.",
                 )
                 containers[0]["name"] = self.kind.container
+            for container in containers:
+                if container.get("name") == self.kind.container:
+                    self._name_ports(container, path)
+
+    def _name_ports(self, container: Json, path: str) -> None:
+        """The Services had only the one port that the replicas share; today they have all, which then need names."""
+        ports = [port for port in as_list(container.get("ports")) if isinstance(port, dict)]
+        for port in ports:
+            number = port.get("containerPort")
+            if port.get("name") or number is None:
+                continue
+            shared = number == self.kind.port and self.kind.port_name not in (other.get("name") for other in ports)
+            port["name"] = self.kind.port_name if shared else f"port-{number}"
+            self._note(f"{path}.containers.ports", f"{number} is called {port['name']}, as every port needs a name.")
 
     # -- all versions: early v1 still had the run policy in the spec
 
@@ -408,7 +423,8 @@ class _Conversion:
             self._note(f"{path}.schedulerName", "'kube-batch', which is no more, became volcano.")
             if _drop_annotation(self._roles()[role]):
                 self._note(
-                    f"{path}.template.metadata", "the PodGroup's name left out, as the operator makes one and sets it."
+                    f"{path.removesuffix('.spec')}.metadata.annotations",
+                    f"{GROUP_NAME} left out, as the operator makes the PodGroup and sets it.",
                 )
 
     def _convert_gpus(self) -> None:

@@ -261,7 +261,10 @@ def _processes_problems(spec: Json, specs: Json, path: str) -> Iterator[Problem]
     if processes == "gpu":
         for role, role_spec in specs.items():
             containers = map(as_dict, as_list(_pod(role_spec).get("containers")))
-            if not any(container.get("name") == "pytorch" and _asks_for_device(container) for container in containers):
+            if not any(
+                container.get("name") == PYTORCHJOB.container and _asks_for_device(container)
+                for container in containers
+            ):
                 yield (
                     f"{path}.{role}",
                     "asks for no GPU, which nprocPerNode gpu needs; give limits such as nvidia.com/gpu: 1, or write "

@@ -85,7 +85,10 @@ spec:
   masterPort: "29500"
   replicaSpecs:
     - replicaType: MASTER
-      template: {spec: {restartPolicy: OnFailure, containers: [{name: pytorch, image: "t:1"}]}}
+      template:
+        spec:
+          restartPolicy: OnFailure
+          containers: [{name: pytorch, image: "t:1"}, {name: shipper, image: "s:1"}]
     - replicas: 3
       ReplicaType: WORKER
       template: {spec: {containers: [{name: pytorch, image: "t:1"}]}}
@@ -104,6 +107,7 @@ spec:
         spec:
           containers:
             - {name: pytorch, image: "t:1", ports: [{name: pytorchjob-port, containerPort: 29500}]}
+            - {name: shipper, image: "s:1"}
     Worker:
       replicas: 3
       restartPolicy: Always
@@ -134,11 +138,12 @@ def test_converts_the_first_tensorflow_jobs() -> None:
         "spec.replicaSpecs[0].tfPort: became the port tfjob-port of the container tensorflow.",
         "spec.replicaSpecs[1].tfPort: left out, as 2222 is the port anyway.",
         "spec.runtimeId: left out",
-        "spec.tfImage: became the image of 1 roles.",
+        "spec.tfImage: became the image of Chief.",
         "spec.tensorboard: left out: a job has no TensorBoard; run one by itself on '/logs'.",
         "spec.terminationPolicy: left out, as the end of Chief is the job's end anyway.",
         "spec.schedulerName: 'kube-batch' moved into the pods of each role.",
         "spec.tfReplicaSpecs.PS.template.spec.schedulerName: 'kube-batch', which is no more, became volcano.",
+        "spec.tfReplicaSpecs.Chief.template.metadata.annotations: scheduling.k8s.io/group-name left out",
         "spec.cleanupPodPolicy: is called cleanPodPolicy.",
         "spec.cleanPodPolicy: 'CleanRunning' is called 'Running'.",
         "spec.cleanPodPolicy: moved to spec.runPolicy.cleanPodPolicy.",
@@ -201,6 +206,22 @@ def test_converts_roles_in_a_mapping() -> None:
         "spec.backoffLimit: moved to spec.runPolicy.backoffLimit.",
         "spec.runPolicy.cleanPodPolicy: written as Running: unlike today, the operator ended by default what still "
         "ran.",
+    ]
+
+
+def test_names_ports() -> None:
+    job = yaml.safe_load(PYTORCH) | {"apiVersion": "kubeflow.org/v1beta1"}
+    ports = [{"containerPort": 23456}, {"containerPort": 8080}, {"containerPort": 9090, "name": "metrics"}]
+    containers = [{"name": "pytorch", "image": "t:1", "ports": ports}, {"name": "shipper", "ports": [{"hostPort": 1}]}]
+    job["spec"] = {"pytorchReplicaSpecs": {"Worker": {"template": {"spec": {"containers": containers}}}}}
+    now, warnings = to_v1(job)
+    found = now["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["containers"]
+    assert [port["name"] for port in found[0]["ports"]] == ["pytorchjob-port", "port-8080", "metrics"]
+    assert found[1] == containers[1]
+    path = "spec.pytorchReplicaSpecs.Worker.template.spec.containers.ports"
+    assert warnings[1:] == [
+        f"{path}: 23456 is called pytorchjob-port, as every port needs a name.",
+        f"{path}: 8080 is called port-8080, as every port needs a name.",
     ]
 
 
@@ -368,7 +389,7 @@ def test_a_file_may_hold_several_jobs_and_lists() -> None:
 
 
 def test_what_is_no_job_is_refused() -> None:
-    with pytest.raises(InvalidJobError, match="Deployment/web: is no training job; give a TFJob or a PyTorchJob"):
+    with pytest.raises(InvalidJobError, match="Deployment/web: is no training job; give TFJobs and PyTorchJobs alone"):
         convert_documents([{"kind": "Deployment", "metadata": {"name": "web"}}])
 
 
