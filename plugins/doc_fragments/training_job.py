@@ -173,6 +173,8 @@ options:
     description:
       - The job as a full manifest, a mapping or YAML text, or several as a list or as many documents. It is taken as
         it is, and excludes the options that describe a job by parts.
+      - Jobs of earlier API versions are converted to the one that runs today, with a warning for each change; see
+        P(mlstack.kubernetes.to_v1#filter).
     type: raw
     aliases: [resource_definition]
   src:

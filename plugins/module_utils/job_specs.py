@@ -1,35 +1,32 @@
 # Copyright: mlstack.kubernetes contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 
-"""TFJob and PyTorchJob: what the two kinds are, from parameters to a manifest, and what must be right in one."""
+"""TFJob and PyTorchJob: what the two kinds are, from parameters to a manifest, and whether two are the same."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import Json
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.quantities import parse_quantity
 
 API_VERSION = "kubeflow.org/v1"
 SPEC_HASH = "mlstack.kubernetes/spec-hash"
-# A pod and its Service have the same name, which must be a DNS label.
-LABEL_LENGTH = 63
 RESTART_POLICIES = ("Always", "OnFailure", "Never", "ExitCode")
 CLEAN_POD_POLICIES = ("None", "Running", "All")
-
-_DNS_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-_DNS_1123 = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-# registry[:port]/path/name[:tag][@digest]; only the path must be lower case.
-_IMAGE = re.compile(
-    r"([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:\d+)?/)?"
-    r"[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
-    r"(:\w[\w.-]{0,127})?(@[A-Za-z][\w+.-]*:[0-9a-fA-F]{32,})?"
+# What early versions of the API had directly in the spec, and what is often put there by mistake.
+RUN_POLICY_FIELDS = (
+    "cleanPodPolicy",
+    "ttlSecondsAfterFinished",
+    "activeDeadlineSeconds",
+    "backoffLimit",
+    "schedulingPolicy",
+    "suspend",
+    "managedBy",
 )
 
 
@@ -41,6 +38,11 @@ class JobKind:
     plural: str
     replica_specs: str
     container: str
+    # The replicas reach each other at this port of the container; the operator adds it where it is not given.
+    port_name: str
+    port: int
+    # Of a role that says nothing.
+    restart_policy: str
     roles: tuple[str, ...]
     # Roles of which the job has at most one replica, and whose end is the job's end.
     leaders: tuple[str, ...]
@@ -54,10 +56,23 @@ TFJOB = JobKind(
     "tfjobs",
     "tfReplicaSpecs",
     "tensorflow",
+    "tfjob-port",
+    2222,
+    "Never",
     ("Chief", "Master", "Worker", "PS", "Evaluator"),
     ("Chief", "Master"),
 )
-PYTORCHJOB = JobKind("PyTorchJob", "pytorchjobs", "pytorchReplicaSpecs", "pytorch", ("Master", "Worker"), ("Master",))
+PYTORCHJOB = JobKind(
+    "PyTorchJob",
+    "pytorchjobs",
+    "pytorchReplicaSpecs",
+    "pytorch",
+    "pytorchjob-port",
+    23456,
+    "OnFailure",
+    ("Master", "Worker"),
+    ("Master",),
+)
 KINDS = {kind.kind: kind for kind in (TFJOB, PYTORCHJOB)}
 
 
@@ -90,12 +105,18 @@ def replicas_of(kind: JobKind, job: Json) -> list[Replica]:
         Replica(role, index, f"{name}-{role.lower()}-{index}")
         for role in kind.roles
         if role in specs
-        for index in range(_count(specs[role]))
+        for index in range(count_of(specs[role]))
     ]
 
 
 def replica_specs_of(kind: JobKind, job: Json) -> dict[str, Json]:
     return {role: as_dict(spec) for role, spec in as_dict(as_dict(job.get("spec")).get(kind.replica_specs)).items()}
+
+
+def count_of(replica_spec: Json) -> int:
+    """The number of pods of one role; 0 where it is not even a number."""
+    replicas = replica_spec.get("replicas")
+    return 1 if replicas is None else replicas if isinstance(replicas, int) else 0
 
 
 def deciding_replicas(kind: JobKind, job: Json) -> list[Replica]:
@@ -146,44 +167,6 @@ JOB_PARAMETERS = (
     "labels",
     "annotations",
 )
-
-
-def wanted_job(kind: JobKind, params: Mapping[str, Any], documents: list[Any] | None) -> Json:
-    """The job that a task asks for; `documents` is the content of `definition` or `src`, where given."""
-    given = [name for name in JOB_PARAMETERS if params.get(name) is not None]
-    if documents is None:
-        job = build(kind, params)
-        validate(kind, _in_namespace(job, params), from_parameters=True)
-        return job
-    source = "definition" if params.get("definition") is not None else "src"
-    if given:
-        raise InvalidJobError(
-            [f"{', '.join(given)}: cannot go with `{source}`, which is taken as it is; use one of them."]
-        )
-    job = _only_document(kind, source, documents)
-    metadata = job.setdefault("metadata", {})
-    if not isinstance(metadata, dict):
-        raise InvalidJobError([f"metadata: {metadata!r} is not a mapping; give at least `name`."])
-    for name in ("name", "namespace"):
-        if params.get(name) is not None and metadata.setdefault(name, params[name]) != params[name]:
-            raise InvalidJobError(
-                [f"{name}: {params[name]!r} is not metadata.{name} {metadata[name]!r} of `{source}`; leave one out."]
-            )
-    validate(kind, _in_namespace(job, params))
-    return job
-
-
-def _only_document(kind: JobKind, source: str, documents: list[Any]) -> Json:
-    if len(documents) != 1:
-        raise InvalidJobError([f"{source}: holds {len(documents)} documents; give one {kind.kind}."])
-    if not isinstance(documents[0], dict):
-        raise InvalidJobError([f"{source}: {documents[0]!r} is not a mapping; give a {kind.kind} manifest."])
-    return copy.deepcopy(documents[0])
-
-
-def _in_namespace(job: Json, params: Mapping[str, Any]) -> Json:
-    job["metadata"].setdefault("namespace", params.get("namespace") or "default")
-    return job
 
 
 def build(kind: JobKind, params: Mapping[str, Any]) -> Json:
@@ -300,187 +283,6 @@ def _run_policy(params: Mapping[str, Any]) -> Json:
 def _camel(snake: str) -> str:
     first, *others = snake.split("_")
     return first + "".join(word.capitalize() for word in others)
-
-
-# -- what must be right in a manifest
-
-
-def validate(kind: JobKind, job: Json, from_parameters: bool = False) -> None:
-    """Raises InvalidJobError with every problem that can be known without a cluster.
-
-    The admission webhook knows only some of them, and the operator then does something unexpected.
-    """
-    problems = [
-        f"{_parameter_name(kind, field) if from_parameters else field}: {text}" for field, text in _problems(kind, job)
-    ]
-    if problems:
-        raise InvalidJobError(problems)
-
-
-def _problems(kind: JobKind, job: Json) -> Iterator[tuple[str, str]]:
-    if job.get("kind") != kind.kind:
-        yield "kind", f"{job.get('kind')!r} is not {kind.kind}; use the module for that kind."
-        return
-    if job.get("apiVersion") != API_VERSION:
-        yield "apiVersion", f"{job.get('apiVersion')!r} is not served by the training operator; write {API_VERSION}."
-        return
-    yield from _metadata_problems(as_dict(job.get("metadata")))
-    specs = as_dict(job.get("spec")).get(kind.replica_specs)
-    path = f"spec.{kind.replica_specs}"
-    if not isinstance(specs, dict) or not specs:
-        yield path, f"{specs!r} names no role; give at least one of {', '.join(kind.roles)}."
-        return
-    for role, spec in specs.items():
-        if role not in kind.roles:
-            meant = kind.role_named(str(role))
-            cure = f"write {meant}" if meant else f"use one of {', '.join(kind.roles)}"
-            yield f"{path}.{role}", f"{role!r} is not a role of a {kind.kind}; {cure}."
-        elif not isinstance(spec, dict):
-            yield f"{path}.{role}", f"{spec!r} is not a mapping; give `replicas` and `template`."
-        else:
-            yield from _role_problems(kind, role, spec, f"{path}.{role}")
-    yield from _combination_problems(kind, specs, path)
-    yield from _name_length_problems(kind, job)
-    total = sum(_count(as_dict(spec)) for spec in specs.values())
-    yield from _run_policy_problems(as_dict(job["spec"]).get("runPolicy"), total)
-    nproc = job["spec"].get("nprocPerNode")
-    if nproc is not None and not re.fullmatch(r"auto|cpu|gpu|[1-9]\d*", str(nproc)):
-        yield "spec.nprocPerNode", f"{nproc!r} is not a number of processes; use auto, cpu, gpu or a number from 1."
-
-
-def _metadata_problems(metadata: Json) -> Iterator[tuple[str, str]]:
-    name, namespace = metadata.get("name"), metadata.get("namespace")
-    if not name:
-        yield "metadata.name", "is missing; give the job a name."
-    elif not _DNS_1035.fullmatch(str(name)):
-        yield (
-            "metadata.name",
-            f"{name!r} is not a DNS label; use lower-case letters, digits and `-`, a letter first, no `-` last.",
-        )
-    if namespace is not None and (not _DNS_1123.fullmatch(str(namespace)) or len(str(namespace)) > LABEL_LENGTH):
-        yield "metadata.namespace", f"{namespace!r} is not a namespace; use lower-case letters, digits and `-`."
-
-
-def _role_problems(kind: JobKind, role: str, spec: Json, path: str) -> Iterator[tuple[str, str]]:
-    replicas = spec.get("replicas")
-    if replicas is None:
-        if kind is PYTORCHJOB and role in kind.leaders:
-            yield f"{path}.replicas", f"is missing, and the operator has no default for {role}; write 1."
-    elif not isinstance(replicas, int) or isinstance(replicas, bool):
-        yield f"{path}.replicas", f"{replicas!r} is not a whole number; write one from 1."
-    elif replicas < 1:
-        yield f"{path}.replicas", f"{replicas} is less than 1, yet the operator would make a pod; leave the role out."
-    elif role in kind.leaders and replicas != 1:
-        yield f"{path}.replicas", f"{replicas} is too many: a job has one {role}; write 1 and add Workers."
-    policy = spec.get("restartPolicy")
-    if policy not in (None, "", *RESTART_POLICIES):
-        yield f"{path}.restartPolicy", f"{policy!r} is not a restart policy; use one of {', '.join(RESTART_POLICIES)}."
-    pod_path = f"{path}.template.spec"
-    containers = as_dict(as_dict(spec.get("template")).get("spec")).get("containers")
-    if not isinstance(containers, list) or not containers:
-        yield f"{pod_path}.containers", f"is empty; give one container named {kind.container}."
-        return
-    if not any(as_dict(container).get("name") == kind.container for container in containers):
-        names = ", ".join(str(as_dict(container).get("name")) for container in containers)
-        yield (
-            f"{pod_path}.containers",
-            f"{names!r} has none named {kind.container}, which the operator gives the cluster's addresses; name it so.",
-        )
-    for index, container in enumerate(containers):
-        yield from _container_problems(as_dict(container), f"{pod_path}.containers[{index}]")
-
-
-def _container_problems(container: Json, path: str) -> Iterator[tuple[str, str]]:
-    image = container.get("image")
-    if not image:
-        yield f"{path}.image", "is missing; name the image that holds the training code."
-    elif not _IMAGE.fullmatch(str(image)):
-        yield f"{path}.image", f"{image!r} is not an image name; write registry/name:tag, the name in lower case."
-    resources = as_dict(container.get("resources"))
-    amounts = {}
-    for group in ("requests", "limits"):
-        for resource, quantity in as_dict(resources.get(group)).items():
-            try:
-                amount = amounts[group, resource] = parse_quantity(quantity)
-            except ValueError:
-                yield (
-                    f"{path}.resources.{group}.{resource}",
-                    f"{quantity!r} is not a quantity; write one like 500m, 2 or 1Gi.",
-                )
-                continue
-            if amount < 0:
-                yield f"{path}.resources.{group}.{resource}", f"{quantity!r} is negative; write 0 or more."
-    for (group, resource), amount in amounts.items():
-        limit = amounts.get(("limits", resource))
-        if group == "requests" and limit is not None and amount > limit:
-            yield (
-                f"{path}.resources.requests.{resource}",
-                f"{resources['requests'][resource]!r} is above the limit {resources['limits'][resource]!r}; "
-                "raise the limit or lower the request.",
-            )
-
-
-def _combination_problems(kind: JobKind, specs: Json, path: str) -> Iterator[tuple[str, str]]:
-    leaders = [role for role in kind.leaders if role in specs]
-    if len(leaders) > 1:
-        yield path, f"has {' and '.join(leaders)}, which are two names for one role; keep {leaders[0]}."
-    if not leaders and "Worker" not in specs:
-        rest = ", ".join(str(role) for role in specs)
-        yield path, f"{rest!r} has nobody whose end would end the job; add {kind.leaders[0]} or Worker."
-
-
-def _name_length_problems(kind: JobKind, job: Json) -> Iterator[tuple[str, str]]:
-    name = as_dict(job.get("metadata")).get("name")
-    if not name:
-        return
-    longest = max((replica.pod for replica in replicas_of(kind, job)), key=len, default=str(name))
-    excess = len(longest) - LABEL_LENGTH
-    if excess > 0:
-        yield (
-            "metadata.name",
-            f"{name!r} is too long: the pod {longest!r} would have {len(longest)} characters of at most "
-            f"{LABEL_LENGTH}; shorten it by {excess}.",
-        )
-
-
-def _run_policy_problems(policy: object, total: int) -> Iterator[tuple[str, str]]:
-    path = "spec.runPolicy"
-    if policy is None:
-        return
-    if not isinstance(policy, dict):
-        yield path, f"{policy!r} is not a mapping; give fields like cleanPodPolicy."
-        return
-    clean = policy.get("cleanPodPolicy")
-    if clean not in (None, "", *CLEAN_POD_POLICIES):
-        yield f"{path}.cleanPodPolicy", f"{clean!r} is unknown; use one of {', '.join(CLEAN_POD_POLICIES)}."
-    for field, least in (("ttlSecondsAfterFinished", 0), ("backoffLimit", 0), ("activeDeadlineSeconds", 1)):
-        value = policy.get(field)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-            yield f"{path}.{field}", f"{value!r} is not a whole number from {least}; write one or leave it out."
-    available = as_dict(policy.get("schedulingPolicy")).get("minAvailable")
-    if isinstance(available, int) and available > total:
-        yield (
-            f"{path}.schedulingPolicy.minAvailable",
-            f"{available} is more than the job's {total} replicas, so it would never start; write at most {total}.",
-        )
-
-
-def _count(spec: Json) -> int:
-    replicas = spec.get("replicas")
-    return 1 if replicas is None else replicas if isinstance(replicas, int) else 0
-
-
-def _parameter_name(kind: JobKind, field: str) -> str:
-    """The name of the module's parameter that a field of the manifest was built from."""
-    if match := re.match(rf"spec\.{kind.replica_specs}(?:\.(\w+)(?:\.(.*))?)?$", field):
-        role, rest = match.groups()
-        if role is None:
-            return "replicas"
-        rest = re.sub(r"^template\.spec\.(containers\[0\]\.?)?", "", rest or "")
-        rest = {"replicas": "count", "restartPolicy": "restart_policy"}.get(rest, rest)
-        return ".".join(part for part in ("replicas", role.lower(), rest) if part)
-    field = re.sub(r"^(metadata|spec)\.", "", field)
-    return re.sub(r"(?<=[a-z])([A-Z])", lambda letter: "_" + letter.group().lower(), field)
 
 
 # -- comparing

@@ -17,7 +17,6 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
     RESTART_POLICIES,
     InvalidJobError,
     JobKind,
-    wanted_job,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json, UnreachableError
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core import (
@@ -27,10 +26,12 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core
     connect,
     read_documents,
 )
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.legacy_specs import convert_documents
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.lifecycle import Lifecycle, Options, outcome
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.metrics import compile_pattern
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.progress import Progress
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import CRASHES
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.validator import wanted_job
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.waiting import Limits
 
 STATES = ("present", "suspended", "resumed", "restarted", "absent")
@@ -165,6 +166,10 @@ def _told(module: AnsibleK8SModule, result: Json) -> Json:
 def _bring_about(kind: JobKind, module: AnsibleK8SModule, described: dict[str, Any]) -> dict[str, Any]:
     params = module.params
     documents = read_documents(params["definition"], params["src"])
+    if documents is not None:
+        documents, changes = convert_documents(documents)
+        for change in dict.fromkeys(changes):
+            module.warn(change)
     courses = list(_courses(kind, params, documents, described))
     progress = Progress(params["progress_file"])
     lifecycle = Lifecycle(connect(module), kind, _options(params, module.check_mode), module.warn, progress)

@@ -58,7 +58,7 @@ WRONG = [
         {"volumes": [{"name": "code", "config_map": "none-such", "mount_path": "/code"}]},
         ["ConfigMap 'none-such'", "does not exist in namespace"],
     ),
-    ("odd-env", {"env": {"A=B": "1"}}, ["refuse the pods", "A=B"]),
+    ("odd-env", {"env": {"A=B": "1"}}, ["env[0].name: 'A=B' is not a variable's name"]),
     (
         "no-account",
         {"service_account_name": "none-such"},

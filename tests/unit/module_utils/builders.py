@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import TFJOB, build
 
 NOW = "2026-01-02T03:04:05Z"
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def manifest(name: str) -> Any:
+    return yaml.safe_load((FIXTURES / f"{name}.yaml").read_text())
 
 
 def tf_params(**params: Any) -> dict[str, Any]:

@@ -1,39 +1,22 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
     PYTORCHJOB,
     SPEC_HASH,
     TFJOB,
-    InvalidJobError,
     build,
     deciding_replicas,
     is_unchanged,
     replicas_of,
     spec_hash,
-    validate,
-    wanted_job,
     with_hash,
 )
 
-from .builders import tf_job, tf_params
-
-FIXTURES = Path(__file__).parent / "fixtures"
-
-
-def problems_of(kind: Any, job: Any, **how: Any) -> str:
-    with pytest.raises(InvalidJobError) as caught:
-        validate(kind, job, **how)
-    return "\n".join(caught.value.problems)
-
-
-def manifest(name: str) -> Any:
-    return yaml.safe_load((FIXTURES / f"{name}.yaml").read_text())
+from .builders import manifest, tf_job, tf_params
 
 
 def test_builds_the_whole_manifest() -> None:
@@ -69,7 +52,6 @@ def test_builds_the_whole_manifest() -> None:
     }
     job = build(TFJOB, params)
     assert job == manifest("tfjob-from-parameters")
-    validate(TFJOB, job)
 
 
 def test_builds_a_pytorch_job() -> None:
@@ -80,159 +62,6 @@ def test_builds_a_pytorch_job() -> None:
     assert job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"] == [
         {"name": "pytorch", "image": "t:1"}
     ]
-
-
-@pytest.mark.parametrize("name", ["tfjob-full", "pytorchjob-full"])
-def test_accepts_full_manifests(name: str) -> None:
-    job = manifest(name)
-    validate({"TFJob": TFJOB, "PyTorchJob": PYTORCHJOB}[job["kind"]], job)
-
-
-@pytest.mark.parametrize(
-    ("params", "expected"),
-    [
-        ({"name": "Bad_Name"}, "name: 'Bad_Name' is not a DNS label"),
-        ({"name": "1st"}, "name: '1st' is not a DNS label"),
-        ({"name": None}, "name: is missing"),
-        ({"name": "a" * 60}, "'" + "a" * 60 + "' is too long"),
-        ({"namespace": "Not_One"}, "namespace: 'Not_One' is not a namespace"),
-        ({"image": None}, "replicas.chief.image: is missing"),
-        ({"image": "Trainer:1"}, "replicas.chief.image: 'Trainer:1' is not an image name"),
-        ({"image": "trainer 1"}, "is not an image name"),
-        ({"replicas": None}, "replicas: {} names no role"),
-        ({"replicas": {"worker": {"count": 0}}}, "replicas.worker.count: 0 is less than 1"),
-        ({"replicas": {"chief": {"count": 2}}}, "replicas.chief.count: 2 is too many"),
-        ({"replicas": {"chief": {}, "master": {}}}, "two names for one role; keep Chief"),
-        ({"replicas": {"ps": {"count": 1}}}, "has nobody whose end would end the job; add Chief or Worker"),
-        (
-            {"resources": {"requests": {"memory": "lots"}}},
-            "replicas.chief.resources.requests.memory: 'lots' is not a quantity",
-        ),
-        (
-            {"resources": {"requests": {"cpu": 2}, "limits": {"cpu": "500m"}}},
-            "replicas.chief.resources.requests.cpu: 2 is above the limit '500m'",
-        ),
-        ({"resources": {"limits": {"cpu": "-1"}}}, "'-1' is negative"),
-        (
-            {"run_policy": {"scheduling_policy": {"min_available": 9}}},
-            "min_available: 9 is more than the job's 4 replicas",
-        ),
-        ({"run_policy": {"active_deadline_seconds": 0}}, "run_policy.active_deadline_seconds: 0 is not a whole number"),
-        ({"env": [{"value": "1"}]}, "each needs a `name`"),
-        ({"env": "A=1"}, "env: 'A=1' is neither"),
-    ],
-)
-def test_names_parameter_value_and_cure(params: dict[str, Any], expected: str) -> None:
-    with pytest.raises(InvalidJobError) as caught:
-        wanted_job(TFJOB, tf_params(**params), None)
-    assert expected in str(caught.value)
-
-
-def edited(*path: Any, value: Any) -> Any:
-    job = copy.deepcopy(manifest("tfjob-full"))
-    *parents, last = path
-    place = job
-    for step in parents:
-        place = place[step]
-    if value is KeyError:
-        del place[last]
-    else:
-        place[last] = value
-    return job
-
-
-ROLES = ("spec", "tfReplicaSpecs")
-
-
-@pytest.mark.parametrize(
-    ("job", "expected"),
-    [
-        (edited("kind", value="PyTorchJob"), "kind: 'PyTorchJob' is not TFJob"),
-        (edited("apiVersion", value="kubeflow.org/v1beta2"), "apiVersion: 'kubeflow.org/v1beta2' is not served"),
-        (edited("spec", value=None), "spec.tfReplicaSpecs: None names no role"),
-        (edited("spec", value=["nonsense"]), "names no role"),
-        (edited(*ROLES, "worker", value={}), "'worker' is not a role of a TFJob; write Worker"),
-        (edited(*ROLES, "Boss", value={}), "'Boss' is not a role of a TFJob; use one of Chief"),
-        (edited(*ROLES, "Worker", value=[]), "spec.tfReplicaSpecs.Worker: [] is not a mapping"),
-        (edited(*ROLES, "Worker", "replicas", value="2"), "'2' is not a whole number"),
-        (edited(*ROLES, "Worker", "replicas", value=True), "True is not a whole number"),
-        (edited(*ROLES, "Worker", "restartPolicy", value="Sometimes"), "'Sometimes' is not a restart policy"),
-        (edited(*ROLES, "Worker", "template", value=None), "containers: is empty; give one container named tensorflow"),
-        (
-            edited(*ROLES, "Worker", "template", "spec", "containers", 0, "name", value="main"),
-            "'main, sidecar' has none named tensorflow",
-        ),
-        (edited("spec", "runPolicy", "cleanPodPolicy", value="Some"), "cleanPodPolicy: 'Some' is unknown"),
-        (edited("spec", "runPolicy", value="fast"), "spec.runPolicy: 'fast' is not a mapping"),
-        (edited("spec", "runPolicy", "backoffLimit", value=-1), "backoffLimit: -1 is not a whole number from 0"),
-    ],
-)
-def test_names_field_value_and_cure(job: Any, expected: str) -> None:
-    assert expected in problems_of(TFJOB, job)
-
-
-def test_pytorch_master_needs_its_count() -> None:
-    job = manifest("pytorchjob-full")
-    del job["spec"]["pytorchReplicaSpecs"]["Master"]["replicas"]
-    assert "Master.replicas: is missing, and the operator has no default for Master; write 1" in problems_of(
-        PYTORCHJOB, job
-    )
-
-
-@pytest.mark.parametrize("value", ["auto", "gpu", 2, "2"])
-def test_accepts_processes_per_node(value: object) -> None:
-    job = manifest("pytorchjob-full")
-    job["spec"]["nprocPerNode"] = value
-    validate(PYTORCHJOB, job)
-
-
-def test_refuses_odd_processes_per_node() -> None:
-    job = manifest("pytorchjob-full")
-    job["spec"]["nprocPerNode"] = "many"
-    assert "spec.nprocPerNode: 'many' is not a number of processes" in problems_of(PYTORCHJOB, job)
-
-
-def test_a_name_just_short_enough_is_accepted() -> None:
-    # "-worker-1" has nine characters
-    wanted_job(TFJOB, tf_params(name="a" * 54, replicas={"worker": {"count": 2}}), None)
-    with pytest.raises(InvalidJobError, match="shorten it by 1"):
-        wanted_job(TFJOB, tf_params(name="a" * 55, replicas={"worker": {"count": 2}}), None)
-
-
-# -- sources
-
-
-def test_a_definition_is_taken_as_it_is() -> None:
-    given = manifest("tfjob-full")
-    job = wanted_job(TFJOB, {"definition": given}, [given])
-    assert job == given
-    assert job is not given
-
-
-@pytest.mark.parametrize(
-    ("params", "documents", "expected"),
-    [
-        ({"image": "x:1", "src": "job.yaml"}, [{}], "image: cannot go with `src`"),
-        ({"definition": "", "labels": {"a": "b"}}, [{}], "labels: cannot go with `definition`"),
-        ({"src": "job.yaml"}, [{}, {}], "src: holds 2 documents; give one TFJob"),
-        ({"src": "job.yaml"}, [], "src: holds 0 documents"),
-        ({"src": "job.yaml"}, ["text"], "is not a mapping"),
-        ({"src": "job.yaml", "name": "other"}, [{"metadata": {"name": "this"}}], "'other' is not metadata.name 'this'"),
-        ({"src": "job.yaml"}, [{"metadata": []}], "metadata: [] is not a mapping"),
-        ({"src": "job.yaml"}, [{}], "kind: None is not TFJob"),
-    ],
-)
-def test_exactly_one_source(params: dict[str, Any], documents: list[Any], expected: str) -> None:
-    with pytest.raises(InvalidJobError) as caught:
-        wanted_job(TFJOB, params, documents)
-    assert expected in str(caught.value)
-
-
-def test_name_and_namespace_complete_a_definition() -> None:
-    given = manifest("tfjob-full")
-    del given["metadata"]["name"], given["metadata"]["namespace"]
-    job = wanted_job(TFJOB, {"definition": given, "name": "other"}, [given])
-    assert (job["metadata"]["name"], job["metadata"]["namespace"]) == ("other", "default")
 
 
 # -- replicas

@@ -213,11 +213,7 @@ def test_reads_documents(tmp_path: Path) -> None:
     assert documents == [{"kind": "TFJob", "metadata": {"name": "a"}}, {"kind": "TFJob"}]
     assert read_documents({"kind": "TFJob"}, None) == [{"kind": "TFJob"}]
     assert read_documents('{"kind": "TFJob"}', None) == [{"kind": "TFJob"}]
-    assert read_documents(["kind: TFJob", {"kind": "List", "items": [{"kind": "A"}, {"kind": "B"}]}], None) == [
-        {"kind": "TFJob"},
-        {"kind": "A"},
-        {"kind": "B"},
-    ]
+    assert read_documents(["kind: TFJob", {"kind": "A"}], None) == [{"kind": "TFJob"}, {"kind": "A"}]
     assert read_documents(None, None) is None
 
 
