@@ -81,8 +81,12 @@ def require() -> str:
 
 
 def metrics_chart(metrics: Mapping[str, Json]) -> str:
-    """A panel for each metric, with its series and the bounds that were wanted; empty where there are no values."""
-    shown = {name: metric for name, metric in metrics.items() if any(series["values"] for series in metric["series"])}
+    """A panel for each metric, with its series and the bounds that were wanted; empty where nothing has a course."""
+    shown = {
+        name: metric
+        for name, metric in metrics.items()
+        if any(len(series["values"]) > 1 for series in metric["series"])
+    }
     if not shown:
         return ""
     rows = math.ceil(len(shown) / 2)
@@ -105,8 +109,8 @@ def _draw_metric(panel: Axes, name: str, metric: Json) -> None:
         places = _numbers(series[unit]) if unit else [float(number) for number in range(1, len(values) + 1)]
         places, values = _thinned(places, values)
         panel.plot(
-            places,
-            values,
+            [_drawable(place) for place in places],
+            [_drawable(value) for value in values],
             color=COLOURS[number % len(COLOURS)],
             linestyle=STYLES[number // len(COLOURS) % len(STYLES)],
             marker="o" if len(values) <= 30 else "",
@@ -115,7 +119,11 @@ def _draw_metric(panel: Axes, name: str, metric: Json) -> None:
         )
     for key, bound in metric["bounds"].items():
         panel.axhline(
-            bound, color=GREY, linestyle=(0, (4, 3)), linewidth=1.1, label=key.replace("_", " ") + f" {bound:g}"
+            _drawable(bound),
+            color=GREY,
+            linestyle=(0, (4, 3)),
+            linewidth=1.1,
+            label=key.replace("_", " ") + f" {bound:g}",
         )
     panel.set_title(_clean(name))
     panel.set_xlabel(unit.rstrip("s") if unit else "number of the value")
@@ -143,6 +151,11 @@ def _numbers(labels: list[str | None]) -> list[float]:
         return [float(label or "nan") for label in labels]
     except ValueError:
         return []
+
+
+def _drawable(number: float) -> float:
+    """The number, or one that an axis can still reach: near the largest ones its arithmetic overflows."""
+    return 0.0 if abs(number) < 1e-100 else max(-1e100, min(1e100, number))
 
 
 def _thinned(places: list[float], values: list[float]) -> tuple[list[float], list[float]]:

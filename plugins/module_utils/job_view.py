@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.diagnosis import (
     diagnose,
@@ -20,7 +19,9 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
     JobKind,
     as_dict,
     as_list,
+    live_part,
     replica_specs_of,
+    spec_hash,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import (
     FAILED,
@@ -40,14 +41,10 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import
     pods_path,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.redaction import redacted, secrets_of
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.steady import for_each
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import find_stuck
 
 LOG_READ_TIMEOUT = 30.0
-# Logs that are read at the same time: enough to hide the way to the kubelets, too few to be a burden.
-LOGS_AT_ONCE = 8
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 def list_jobs(api: KubeApi, kind: JobKind, namespace: str, name: str = "", selector: str = "") -> list[Json]:
@@ -82,16 +79,11 @@ def warnings_in(api: KubeApi, namespace: str) -> list[Json]:
     return items
 
 
-def side_by_side(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """The results in the order of the items; the first error is raised."""
-    with ThreadPoolExecutor(LOGS_AT_ONCE, "logs") as pool:
-        return list(pool.map(work, items))
-
-
 def facts_of(kind: JobKind, job: Json) -> Json:
     """What a job is, and where it stands by the word of its operator."""
     metadata, status = job["metadata"], as_dict(job.get("status"))
     conditions = map(as_dict, as_list(status.get("conditions")))
+    submitted = as_dict(metadata.get("annotations")).get(SPEC_HASH)
     return {
         "kind": kind.kind,
         "namespace": metadata["namespace"],
@@ -113,9 +105,9 @@ def facts_of(kind: JobKind, job: Json) -> Json:
             }
             for condition in conditions
         ],
-        "spec_hash": as_dict(metadata.get("annotations")).get(SPEC_HASH),
-        # The API server counts the changes of the spec; the operator makes none.
-        "spec_edited": metadata.get("generation", 1) > 1,
+        "spec_hash": submitted,
+        # The API server counts the changes of the spec, and the operator makes none. To suspend a job is no edit.
+        "spec_edited": metadata.get("generation", 1) > 1 and spec_hash(live_part(job)) != submitted,
     }
 
 
@@ -214,5 +206,5 @@ def describe(api: KubeApi, query: Query, hidden: Iterable[str] = ()) -> tuple[li
         clean: Json = redacted(shown, [*hidden, *secrets_of(kind, job)])
         return clean
 
-    described_jobs = side_by_side(described, zip(found, pods, strict=True))
+    described_jobs = for_each(zip(found, pods, strict=True), described)
     return sorted(described_jobs, key=lambda job: (job["namespace"], job["name"], job["kind"])), not_served

@@ -83,7 +83,7 @@ class Series:
         return [point.value for point in self.points]
 
 
-def compile_pattern(text: str, group: str) -> re.Pattern[str]:
+def compile_pattern(text: str, group: str = "value") -> re.Pattern[str]:
     """The compiled pattern; ValueError where it is none or lacks the group."""
     try:
         pattern = re.compile(text)

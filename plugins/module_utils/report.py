@@ -243,8 +243,8 @@ def _job(job: Json, anchor: str, heading: str) -> Html:
         ),
         _diagnosis(job["diagnosis"]) if job["diagnosis"] else Html(),
         _metrics(job["metrics"]) if job["metrics"] else Html(),
-        _expectations(job["expectations"]),
         _replicas(facts, job["replicas"]),
+        _expectations(job["expectations"]),
         id=anchor,
         class_=_word(job["passed"]),
     )
@@ -261,7 +261,7 @@ def _roles(replicas: list[Json]) -> str:
     counts: dict[str, int] = {}
     for row in replicas:
         counts[row["role"]] = counts.get(row["role"], 0) + 1
-    return ", ".join(f"{count} {role}" for role, count in counts.items())
+    return ", ".join(f"{role} {count}" for role, count in counts.items())
 
 
 def _spec(facts: Json) -> str:
@@ -313,7 +313,7 @@ def _metrics(metrics: Json) -> Html:
     return _tag(
         "div",
         _tag("h3", "Metrics"),
-        _image(svg, "Curves of " + ", ".join(metrics)) if svg else _tag("p", "No values were found."),
+        _image(svg, "Curves of " + ", ".join(metrics)) if svg else Html(),
         _table(headings, rows, ["", "", *["number"] * 5]),
     )
 

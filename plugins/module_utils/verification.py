@@ -38,7 +38,6 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_view import
     facts_of,
     pods_of,
     replica_rows,
-    side_by_side,
     warnings_in,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import (
@@ -58,6 +57,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.metrics import 
     merge,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.redaction import redacted, secrets_of
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.steady import for_each, steadily
 
 RUNNING = "Running"
 WANTED_STATES = (SUCCEEDED, RUNNING)
@@ -190,7 +190,7 @@ def _wanted_metrics(
         if role and kind.role_named(role) is None:
             problems.append(_unknown_role(kind, f"{path}.role", role))
         try:
-            pattern = compile_pattern(metric["pattern"], "value")
+            pattern = compile_pattern(metric["pattern"])
         except ValueError as error:
             problems.append(f"{path}.pattern: {error}.")
             continue
@@ -220,13 +220,11 @@ def verify(api: KubeApi, kind: JobKind, jobs: list[Json], wanted: Wanted, hidden
     """A verdict on each job of one namespace; `hidden` are secrets that no result may show."""
     hidden = list(hidden)
     namespace = jobs[0]["metadata"]["namespace"] if jobs else ""
-    proofs = [
-        _Proof(api, kind, job, pods, wanted) for job, pods in zip(jobs, pods_of(api, namespace, jobs), strict=True)
-    ]
+    all_pods = steadily(lambda: pods_of(api, namespace, jobs))
+    proofs = [_Proof(api, kind, job, pods, wanted) for job, pods in zip(jobs, all_pods, strict=True)]
     to_read = [(proof, replica) for proof in proofs for replica in proof.to_read()]
-    for (proof, replica), reading in zip(
-        to_read, side_by_side(lambda pair: pair[0].read(pair[1]), to_read), strict=True
-    ):
+    readings = for_each(to_read, lambda pair: steadily(lambda: pair[0].read(pair[1])))
+    for (proof, replica), reading in zip(to_read, readings, strict=True):
         proof.readings[replica.name] = reading
     judged = [(proof, proof.checks()) for proof in proofs]
     # Who needs no explanation is not asked for one.

@@ -26,7 +26,7 @@ NUMBERS = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1)
 def read(pattern: str, lines: list[str]) -> Series:
     series = Series()
     for line in lines:
-        collect(series, compile_pattern(pattern, "value"), line)
+        collect(series, compile_pattern(pattern), line)
     return series
 
 
@@ -35,7 +35,7 @@ def losses(*values: object) -> list[str]:
 
 
 def unmet(series: Series, pattern: str = LOSS, **expectations: Any) -> list[str]:
-    expected = Expectation("loss", compile_pattern(pattern, "value"), **expectations)
+    expected = Expectation("loss", compile_pattern(pattern), **expectations)
     return [str(check) for check in checks(expected, series, "loss", "chief-0") if not check.met]
 
 
@@ -55,7 +55,7 @@ def test_reads_values_in_order() -> None:
 @pytest.mark.parametrize("text", ["loss=(.*)", "(", "(?P<value"])
 def test_a_pattern_needs_its_group(text: str) -> None:
     with pytest.raises(ValueError, match=r"regular expression|group named value"):
-        compile_pattern(text, "value")
+        compile_pattern(text)
 
 
 @pytest.mark.parametrize(
