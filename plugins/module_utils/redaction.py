@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
@@ -43,6 +43,18 @@ def secrets_of(kind: JobKind, job: Json) -> list[str]:
         for variable in map(as_dict, as_list(as_dict(container).get("env")))
         if _SECRET_NAME.search(str(variable.get("name"))) and variable.get("value")
     ]
+
+
+def secret_options(spec: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
+    """The values that a module was given for options that are not to be logged."""
+    found = []
+    for name, option in spec.items():
+        value = params.get(name)
+        if option.get("no_log") and isinstance(value, str):
+            found.append(value)
+        elif "options" in option and isinstance(value, dict):
+            found.extend(secret_options(option["options"], value))
+    return found
 
 
 def redacted(value: Any, secrets: Iterable[str]) -> Any:

@@ -156,6 +156,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core
     ClientError,
     connect,
 )
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.redaction import secret_options
 
 STATES = ["Pending", "Created", "Running", "Restarting", "Suspended", "Succeeded", "Failed"]
 
@@ -194,7 +195,7 @@ def main() -> None:
         diagnosis=params["diagnosis"],
     )
     try:
-        jobs, not_served = describe(connect(module), query, module.no_log_values)
+        jobs, not_served = describe(connect(module), query, secret_options(AUTH_ARG_SPEC, params))
     except (ApiError, ClientError, UnreachableError) as error:
         module.fail_json(msg=f"The training jobs cannot be listed: {error}")
     for kind in not_served:

@@ -327,6 +327,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core
     ClientError,
     connect,
 )
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.redaction import secret_options
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.report import document_of, report_html, report_json
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.verification import (
     WANTED_STATES,
@@ -460,14 +461,15 @@ def main() -> None:
         versions: dict[str, Any] = {"matplotlib": charts.require()} if params["report"] else {}
         api = connect(module)
         jobs, missing = find(api, kind, params)
-        verdicts = verify(api, kind, jobs, wanted, module.no_log_values)
+        verdicts = verify(api, kind, jobs, wanted, secret_options(AUTH_ARG_SPEC, params))
         if params["report"]:
             versions.update(kubernetes=server_version(api), python=platform.python_version())
     except InvalidJobError as error:
         module.fail_json(msg="\n".join(["Nothing can be verified:", *(f"- {problem}" for problem in error.problems)]))
     except ApiError as error:
         if error.status == 404 and module.check_mode:
-            module.exit_json(changed=False, warnings=[f"{kind.kind} is not served (yet), so nothing was verified."])
+            module.warn(f"{kind.kind} is not served (yet), so nothing was verified.")
+            module.exit_json(changed=False)
         module.fail_json(msg=f"The {kind.kind}s in {params['namespace']} cannot be verified: {error}")
     except (charts.ChartsMissingError, ClientError, UnreachableError) as error:
         module.fail_json(msg=f"Nothing can be verified: {error}")
