@@ -56,21 +56,24 @@ class KubeApi(Protocol):
     def lines(self, path: str, query: Mapping[str, str], read_timeout: float) -> Lines: ...
 
 
+# An empty namespace stands for all of them.
+
+
 def pods_path(namespace: str, name: str = "") -> str:
-    return _named(f"/api/v1/namespaces/{namespace}/pods", name)
+    return _path("/api/v1", namespace, "pods", name)
 
 
 def events_path(namespace: str) -> str:
-    return f"/api/v1/namespaces/{namespace}/events"
+    return _path("/api/v1", namespace, "events")
 
 
 def core_path(namespace: str, plural: str, name: str) -> str:
-    return _named(f"/api/v1/namespaces/{namespace}/{plural}", name)
+    return _path("/api/v1", namespace, plural, name)
 
 
 def jobs_path(namespace: str, plural: str, name: str = "") -> str:
-    return _named(f"/apis/kubeflow.org/v1/namespaces/{namespace}/{plural}", name)
+    return _path("/apis/kubeflow.org/v1", namespace, plural, name)
 
 
-def _named(path: str, name: str) -> str:
-    return f"{path}/{name}" if name else path
+def _path(group: str, namespace: str, plural: str, name: str = "") -> str:
+    return "/".join([group, *(["namespaces", namespace] if namespace else []), plural, *([name] if name else [])])

@@ -1,16 +1,19 @@
 # Copyright: mlstack.kubernetes contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 
-"""Proof that a job did what it was for: it succeeded, every replica took part, and its numbers are right.
+"""Proof that jobs did what they were for: they succeeded, every replica took part, and their numbers are right.
 
 What cannot be seen any more counts as not proven.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
@@ -22,15 +25,20 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
     replicas_of,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import (
-    JOB_NAME_LABEL,
     SUCCEEDED,
     duration_of,
     has_started,
-    own_pods,
-    replica_table,
     state_of,
     training_container,
     true_condition,
+)
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_view import (
+    LOG_READ_TIMEOUT,
+    explain,
+    facts_of,
+    pods_of,
+    replica_rows,
+    warnings_in,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import (
     ApiError,
@@ -40,24 +48,62 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import
     pods_path,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.metrics import (
+    Check,
     Expectation,
     Series,
+    checks,
     collect,
     compile_pattern,
-    unmet,
+    merge,
 )
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.redaction import redacted, secrets_of
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.steady import for_each, steadily
 
-LOG_READ_TIMEOUT = 30.0
+RUNNING = "Running"
+WANTED_STATES = (SUCCEEDED, RUNNING)
+_BOUNDS = ("final_above", "final_below", "best_above", "best_below")
+# How many of a kind a message names.
+SHOWN = 10
+_EXPECTED = ("falls", "rises", "monotone", *_BOUNDS, "min_values", "finite")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Which logs a metric is read from; the one of the replica that decides the job where nothing is said."""
+
+    # Names of replicas, or roles in lower case.
+    names: tuple[str, ...] = ()
+    is_merged: bool = False
+
+
+@dataclass(frozen=True)
+class Ranks:
+    pattern: re.Pattern[str]
+    world_size: int | None = None
 
 
 @dataclass(frozen=True)
 class Wanted:
     """What a job has to prove."""
 
+    state: str = SUCCEEDED
     # By role in lower case: what each of its replicas must have logged.
-    evidence: Mapping[str, re.Pattern[str]]
-    # With the replica whose log each is read from; None stands for the one that decides the job.
-    metrics: list[tuple[Expectation, str | None]]
+    evidence: Mapping[str, re.Pattern[str]] = field(default_factory=dict)
+    ranks: Ranks | None = None
+    metrics: tuple[tuple[Expectation, Sources], ...] = ()
+    duration_above: float | None = None
+    duration_below: float | None = None
+    max_restarts: int | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Everything that was seen of one job, and what it does not prove of what was wanted."""
+
+    name: str
+    facts: Json
+    seen: Json
+    unmet: list[str]
 
 
 @dataclass
@@ -67,161 +113,392 @@ class _Reading:
     lines: int = 0
     error: str = ""
     evidence: str | None = None
+    ranks: set[str] = field(default_factory=set)
+    world_sizes: set[str] = field(default_factory=set)
     series: dict[str, Series] = field(default_factory=dict)
+
+
+# -- what is wanted
 
 
 def wanted_proof(kind: JobKind, params: Mapping[str, Any]) -> Wanted:
     """The module's parameters, checked."""
-    problems = []
-    evidence = {}
-    for role, text in (params.get("evidence") or {}).items():
+    problems: list[str] = []
+    above, below, restarts = (params.get(key) for key in ("duration_above", "duration_below", "max_restarts"))
+    problems += _not_finite({"duration_above": above, "duration_below": below})
+    if above is not None and below is not None and above >= below:
+        problems.append(f"duration_above: {above:g} is not below duration_below, {below:g}; no duration can be both.")
+    if restarts is not None and restarts < 0:
+        problems.append(f"max_restarts: {restarts} is negative; use 0 for none.")
+    wanted = Wanted(
+        params.get("wanted_state") or SUCCEEDED,
+        _wanted_evidence(kind, params.get("evidence") or {}, problems),
+        _wanted_ranks(params.get("ranks"), problems),
+        tuple(_wanted_metrics(kind, params.get("metrics") or [], problems)),
+        above,
+        below,
+        restarts,
+    )
+    if problems:
+        raise InvalidJobError(problems)
+    return wanted
+
+
+def _wanted_evidence(kind: JobKind, evidence: Mapping[Any, Any], problems: list[str]) -> dict[str, re.Pattern[str]]:
+    patterns = {}
+    for role, text in evidence.items():
         if kind.role_named(str(role)) is None:
-            roles = ", ".join(known.lower() for known in kind.roles)
-            problems.append(f"evidence.{role}: {role!r} is not a role of a {kind.kind}; use one of {roles}.")
+            problems.append(_unknown_role(kind, f"evidence.{role}", str(role)))
             continue
         try:
-            evidence[str(role).lower()] = re.compile(str(text))
+            patterns[str(role).lower()] = re.compile(str(text))
         except re.error as error:
             problems.append(f"evidence.{role}: {text!r} is not a regular expression: {error}; correct it.")
-    metrics: list[tuple[Expectation, str | None]] = []
-    for metric in params.get("metrics") or []:
+    return patterns
+
+
+def _wanted_ranks(ranks: Mapping[str, Any] | None, problems: list[str]) -> Ranks | None:
+    if ranks is None:
+        return None
+    size = ranks.get("world_size")
+    if size is not None and size < 1:
+        problems.append(f"ranks.world_size: {size} is no number of processes; use 1 or more.")
+    try:
+        return Ranks(compile_pattern(ranks["pattern"], "rank"), size)
+    except ValueError as error:
+        problems.append(f"ranks.pattern: {error}.")
+        return None
+
+
+def _wanted_metrics(
+    kind: JobKind, metrics: Iterable[Mapping[str, Any]], problems: list[str]
+) -> Iterator[tuple[Expectation, Sources]]:
+    names = set()
+    for metric in metrics:
         path = f"metrics.{metric['name']}"
+        if metric["name"] in names:
+            problems.append(f"{path}: is named twice; give each metric its own name.")
+        names.add(metric["name"])
         if metric["falls"] and metric["rises"]:
             problems.append(f"{path}: cannot both fall and rise; leave one out.")
         if metric["monotone"] and not (metric["falls"] or metric["rises"]):
             problems.append(f"{path}.monotone: says nothing by itself; add `falls` or `rises`.")
-        if metric["name"] in [known.name for known, _replica in metrics]:
-            problems.append(f"{path}: is named twice; give each metric its own name.")
+        if metric["min_values"] < 1:
+            problems.append(f"{path}.min_values: {metric['min_values']} proves nothing; use 1 or more.")
+        problems += _not_finite({f"{path}.{bound}": metric[bound] for bound in _BOUNDS})
+        role = metric.get("role")
+        if role and kind.role_named(role) is None:
+            problems.append(_unknown_role(kind, f"{path}.role", role))
         try:
             pattern = compile_pattern(metric["pattern"])
         except ValueError as error:
             problems.append(f"{path}.pattern: {error}.")
             continue
-        expectations = {key: metric[key] for key in ("falls", "rises", "monotone", "final_above", "final_below")}
-        metrics.append((Expectation(metric["name"], pattern, **expectations), metric.get("replica")))
-    if problems:
-        raise InvalidJobError(problems)
-    return Wanted(evidence, metrics)
+        several = tuple(metric.get("replicas") or ())
+        single = role.lower() if role else metric.get("replica")
+        expected = Expectation(metric["name"], pattern, **{key: metric[key] for key in _EXPECTED})
+        yield expected, Sources(several, True) if several else Sources((single,) if single else ())
 
 
-def verify(api: KubeApi, kind: JobKind, job: Json, wanted: Wanted) -> tuple[Json, list[str]]:
-    """What was seen, and every expectation that it does not meet."""
-    namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
-    listed = api.get(pods_path(namespace), {"labelSelector": f"{JOB_NAME_LABEL}={name}"})["items"]
-    pods = own_pods(job, {pod["metadata"]["name"]: pod for pod in listed})
-    replicas = replicas_of(kind, job)
-    problems = _state_problems(kind, job)
-    deciding = deciding_replicas(kind, job)
-    for replica in replicas:
-        problems.extend(_part_problems(api, kind, job, replica, pods.get(replica.pod), replica in deciding))
-    for role in wanted.evidence:
-        if role not in [replica.role.lower() for replica in replicas]:
-            problems.append(f"evidence.{role}: the job has no replica of this role.")
+def _unknown_role(kind: JobKind, path: str, role: str) -> str:
+    roles = ", ".join(known.lower() for known in kind.roles)
+    return f"{path}: {role!r} is not a role of a {kind.kind}; use one of {roles}."
 
-    sources = {expected.name: source or (deciding[0].name if deciding else "") for expected, source in wanted.metrics}
-    readings = {
-        replica.name: _read_log(api, kind, namespace, replica, wanted, sources)
-        for replica in replicas
-        if replica.role.lower() in wanted.evidence or replica.name in sources.values()
-    }
-    for replica in replicas:
-        if replica.role.lower() in wanted.evidence:
-            problems.extend(_evidence_problems(replica, readings[replica.name], wanted))
-    metrics = {}
-    for expected, _source in wanted.metrics:
-        source = sources[expected.name]
-        reading = readings.get(source)
-        if reading is None:
-            problems.append(f"{expected.name}: the job has no replica {source!r} to read it from.")
-            continue
-        series = reading.series.get(expected.name, Series())
-        if reading.error:
-            problems.append(f"{expected.name}: the log of {source} cannot be read: {reading.error}")
-        else:
-            problems.extend(unmet(expected, series, source))
-        metrics[expected.name] = {
-            "replica": source,
-            "values": series.values,
-            "first": series.values[0] if series.values else None,
-            "final": series.values[-1] if series.values else None,
+
+def _not_finite(numbers: Mapping[str, float | None]) -> list[str]:
+    return [
+        f"{path}: {number} is no bound; use a finite number."
+        for path, number in numbers.items()
+        if number is not None and not math.isfinite(number)
+    ]
+
+
+# -- what is seen
+
+
+def verify(api: KubeApi, kind: JobKind, jobs: list[Json], wanted: Wanted, hidden: Iterable[str] = ()) -> list[Verdict]:
+    """A verdict on each job of one namespace; `hidden` are secrets that no result may show."""
+    hidden = list(hidden)
+    namespace = jobs[0]["metadata"]["namespace"] if jobs else ""
+    all_pods = steadily(lambda: pods_of(api, namespace, jobs))
+    proofs = [_Proof(api, kind, job, pods, wanted) for job, pods in zip(jobs, all_pods, strict=True)]
+    to_read = [(proof, replica) for proof in proofs for replica in proof.to_read()]
+    readings = for_each(to_read, lambda pair: steadily(lambda: pair[0].read(pair[1])))
+    for (proof, replica), reading in zip(to_read, readings, strict=True):
+        proof.readings[replica.name] = reading
+    judged = [(proof, proof.checks()) for proof in proofs]
+    # Who needs no explanation is not asked for one.
+    is_well = all(check.met for proof, _checks in judged for check in proof.life)
+    events = [] if is_well else warnings_in(api, namespace)
+    return [proof.verdict(found, events, hidden) for proof, found in judged]
+
+
+class _Proof:
+    """One job under examination."""
+
+    def __init__(self, api: KubeApi, kind: JobKind, job: Json, pods: Mapping[str, Json], wanted: Wanted) -> None:
+        self._api = api
+        self._kind = kind
+        self._job = job
+        self._pods = pods
+        self._wanted = wanted
+        self._namespace = job["metadata"]["namespace"]
+        self._replicas = replicas_of(kind, job)
+        self._deciding = deciding_replicas(kind, job)
+        self._sources = {
+            expected.name: self._named(sources.names) if sources.names else self._deciding[:1]
+            for expected, sources in wanted.metrics
         }
-    seen = {
-        "state": state_of(job),
-        "duration": duration_of(job),
-        "replicas": replica_table(kind, job, pods),
-        "evidence": {
-            replica.name: readings[replica.name].evidence
-            for replica in replicas
-            if replica.role.lower() in wanted.evidence
-        },
-        "metrics": metrics,
-    }
-    return seen, problems
+        self.readings: dict[str, _Reading] = {}
 
+    @cached_property
+    def life(self) -> list[Check]:
+        """What the job and its replicas tell without their logs."""
+        return [self._state(), *map(self._part, self._replicas)]
 
-def _state_problems(kind: JobKind, job: Json) -> list[str]:
-    state = state_of(job)
-    if state == SUCCEEDED:
-        return []
-    message = (true_condition(job) or {}).get("message")
-    return [f"state: wanted {SUCCEEDED}, saw {state}" + (f": {message}" if message else ".")]
+    def _named(self, names: Iterable[str]) -> list[Replica]:
+        wanted = [name.lower() for name in names]
+        return [replica for replica in self._replicas if replica.name in wanted or replica.role.lower() in wanted]
 
+    def verdict(self, found: list[Check], events: list[Json], hidden: Iterable[str]) -> Verdict:
+        is_well = all(check.met for check in self.life)
+        diagnosis = None if is_well else explain(self._api, self._kind, self._job, self._pods, events)
+        seen = {
+            "state": state_of(self._job),
+            "duration": duration_of(self._job),
+            "replicas": replica_rows(self._kind, self._job, self._pods),
+            "evidence": {
+                replica.name: self.readings[replica.name].evidence
+                for replica in self._replicas
+                if replica.role.lower() in self._wanted.evidence
+            },
+            "ranks": {
+                replica.name: sorted(self.readings[replica.name].ranks, key=lambda rank: (len(rank), rank))
+                for replica in self._replicas
+                if self._wanted.ranks
+            },
+            "metrics": {expected.name: self._metric(expected, sources) for expected, sources in self._wanted.metrics},
+            "expectations": [check._asdict() for check in found],
+            "diagnosis": diagnosis,
+        }
+        facts = facts_of(self._kind, self._job)
+        unmet = [str(check) for check in found if not check.met]
+        secrets = [*hidden, *secrets_of(self._kind, self._job)]
+        return Verdict(facts["name"], *redacted([facts, seen, unmet], secrets))
 
-def _part_problems(
-    api: KubeApi, kind: JobKind, job: Json, replica: Replica, pod: Json | None, is_deciding: bool
-) -> list[str]:
-    """Whether the replica ran. One that does not decide the job may still run, or have been cleaned away."""
-    if pod is None:
-        if not is_deciding and _was_started(api, job, replica):
-            return []
-        return [f"{replica.name}: its pod {replica.pod} is gone, so nothing proves that it ran."]
-    if not has_started(kind, pod):
-        return [f"{replica.name}: its training container never started; the pod is {pod['status'].get('phase')}."]
-    terminated = as_dict(as_dict(training_container(kind, pod).get("state")).get("terminated"))
-    if terminated.get("exitCode"):
-        return [f"{replica.name}: wanted exit code 0, saw {terminated['exitCode']} ({terminated.get('reason')})."]
-    if is_deciding and not terminated:
-        return [f"{replica.name}: wanted it to have ended, but it has not."]
-    return []
+    def checks(self) -> list[Check]:
+        """Every expectation, whether met or not."""
+        return [
+            *self.life,
+            *self._bounds(),
+            *self._evidence(),
+            *self._rank_checks(),
+            *(check for expected, sources in self._wanted.metrics for check in self._metric_checks(expected, sources)),
+        ]
 
+    # -- the job and its replicas
 
-def _was_started(api: KubeApi, job: Json, replica: Replica) -> bool:
-    """Whether the kubelet has told, after this job's creation, that it started the training container."""
-    namespace, created = job["metadata"]["namespace"], str(job["metadata"].get("creationTimestamp"))
-    selector = f"involvedObject.name={replica.pod},reason=Started"
-    try:
-        events = api.get(events_path(namespace), {"fieldSelector": selector})["items"]
-    except ApiError:
-        return False
-    return any(str(event.get("firstTimestamp") or event.get("eventTime") or "") >= created for event in events)
+    def _state(self) -> Check:
+        state = state_of(self._job)
+        message = (true_condition(self._job) or {}).get("message")
+        is_met = state in (self._wanted.state, SUCCEEDED)
+        return Check("state", self._wanted.state, state if is_met or not message else f"{state}: {message}", is_met)
 
+    def _part(self, replica: Replica) -> Check:
+        """Whether the replica ran. One that does not decide the job may still run, or have been cleaned away."""
+        must_end = self._must_end(replica)
+        wanted = "exit code 0" if must_end else "it to run, and exit code 0 if it ends"
+        pod = self._pods.get(replica.pod)
+        if pod is None:
+            seen = f"that its pod {replica.pod} is gone"
+            if not must_end and self._was_started(replica):
+                return Check(replica.name, wanted, f"{seen}, and in an event that it was started", True)
+            return Check(replica.name, wanted, f"{seen}, so nothing proves that it ran", False)
+        state = as_dict(training_container(self._kind, pod).get("state"))
+        if "waiting" in state or not has_started(self._kind, pod):
+            reason = as_dict(state.get("waiting")).get("reason") or as_dict(pod.get("status")).get("phase")
+            lack = "does not run" if has_started(self._kind, pod) else "never started"
+            return Check(replica.name, wanted, f"that its training container {lack}: {reason}", False)
+        if "terminated" not in state:
+            return Check(replica.name, wanted, "it running", not must_end)
+        code, reason = state["terminated"].get("exitCode"), state["terminated"].get("reason")
+        return Check(replica.name, wanted, f"{code} ({reason})", code == 0)
 
-def _read_log(
-    api: KubeApi, kind: JobKind, namespace: str, replica: Replica, wanted: Wanted, sources: Mapping[str, str]
-) -> _Reading:
-    reading = _Reading(series={name: Series() for name, source in sources.items() if source == replica.name})
-    evidence = wanted.evidence.get(replica.role.lower())
-    expectations = [expected for expected, _source in wanted.metrics if expected.name in reading.series]
-    try:
-        lines = api.lines(f"{pods_path(namespace, replica.pod)}/log", {"container": kind.container}, LOG_READ_TIMEOUT)
+    def _must_end(self, replica: Replica) -> bool:
+        return replica in self._deciding and SUCCEEDED in (self._wanted.state, state_of(self._job))
+
+    def _was_started(self, replica: Replica) -> bool:
+        """Whether the kubelet has told, after this job's creation, that it started the training container."""
+        created = str(self._job["metadata"].get("creationTimestamp"))
+        selector = f"involvedObject.name={replica.pod},reason=Started"
         try:
-            for line in lines:
-                reading.lines += 1
-                if evidence and reading.evidence is None and evidence.search(line):
-                    reading.evidence = line
-                for expected in expectations:
-                    collect(reading.series[expected.name], expected.pattern, line)
-        finally:
-            lines.close()
-    except ApiError as error:
-        reading.error = error.message
-    return reading
+            events = self._api.get(events_path(self._namespace), {"fieldSelector": selector})["items"]
+        except ApiError:
+            return False
+        return any(str(event.get("firstTimestamp") or event.get("eventTime") or "") >= created for event in events)
+
+    def _bounds(self) -> Iterator[Check]:
+        duration = duration_of(self._job)
+        seen = "no end yet" if duration is None else f"{duration:g} seconds"
+        for word, bound, sign in (
+            ("above", self._wanted.duration_above, 1),
+            ("below", self._wanted.duration_below, -1),
+        ):
+            if bound is not None:
+                is_met = duration is not None and duration * sign > bound * sign
+                yield Check("duration", f"{word} {bound:g} seconds", seen, is_met)
+        most = self._wanted.max_restarts
+        if most is not None:
+            rows = replica_rows(self._kind, self._job, self._pods)
+            count = sum(row["restarts"] for row in rows)
+            gone = [row["replica"] for row in rows if row["phase"] is None]
+            unknown = f", and cannot know those of {', '.join(gone)} whose pods are gone" if gone else ""
+            yield Check("restarts", f"at most {most}", f"{count}{unknown}", count <= most and not gone)
+
+    # -- logs
+
+    def to_read(self) -> list[Replica]:
+        """The replicas whose logs are asked for, and can be there."""
+        sources = [replica for several in self._sources.values() for replica in several]
+        return [
+            replica
+            for replica in self._replicas
+            if self._wanted.ranks or replica.role.lower() in self._wanted.evidence or replica in sources
+        ]
+
+    def read(self, replica: Replica) -> _Reading:
+        wanted, ranks = self._wanted, self._wanted.ranks
+        expectations = [expected for expected, _sources in wanted.metrics if replica in self._sources[expected.name]]
+        reading = _Reading(series={expected.name: Series() for expected in expectations})
+        evidence = wanted.evidence.get(replica.role.lower())
+        path = f"{pods_path(self._namespace, replica.pod)}/log"
+        try:
+            lines = self._api.lines(path, {"container": self._kind.container}, LOG_READ_TIMEOUT)
+            try:
+                for line in lines:
+                    reading.lines += 1
+                    if evidence and reading.evidence is None and evidence.search(line):
+                        reading.evidence = line
+                    for match in ranks.pattern.finditer(line) if ranks else ():
+                        reading.ranks.add(str(match.group("rank")))
+                        if world_size := match.groupdict().get("world_size"):
+                            reading.world_sizes.add(world_size)
+                    for expected in expectations:
+                        collect(reading.series[expected.name], expected.pattern, line)
+            finally:
+                lines.close()
+        except ApiError as error:
+            reading.error = error.message
+        return reading
+
+    def _evidence(self) -> Iterator[Check]:
+        for role, pattern in self._wanted.evidence.items():
+            replicas = [replica for replica in self._replicas if replica.role.lower() == role]
+            wanted = f"'{pattern.pattern}' in its log"
+            if not replicas:
+                yield Check(f"evidence.{role}", wanted, "that the job has no replica of this role", False)
+            for replica in replicas:
+                reading = self.readings[replica.name]
+                if reading.error:
+                    yield Check(replica.name, wanted, f"that it cannot be read: {reading.error}", False)
+                elif reading.evidence is None:
+                    yield Check(replica.name, wanted, f"no match in its {reading.lines} lines", False)
+                else:
+                    yield Check(replica.name, wanted, reading.evidence, True)
+
+    def _rank_checks(self) -> Iterator[Check]:
+        if self._wanted.ranks is None:
+            return
+        logged = sorted(set().union(*(reading.world_sizes for reading in self.readings.values())))
+        size = self._wanted.ranks.world_size
+        if logged:
+            wanted = f"the world size {size}" if size else "one world size"
+            is_met = len(logged) == 1 and _whole(logged[0]) in ([size] if size else range(1, 10**9))
+            yield Check("ranks", f"{wanted} in all logs", _listed(logged), is_met)
+        size = size or max([1, *map(_whole, logged)] if logged else [len(self._replicas)])
+        problems = list(self._rank_problems(size))
+        wanted = f"every rank from 0 to {size - 1}, each in the log of one replica"
+        yield Check("ranks", wanted, "; ".join(problems) or "each in one", not problems)
+
+    def _rank_problems(self, size: int) -> Iterator[str]:
+        owners: dict[str, list[str]] = {}
+        for name, reading in self.readings.items():
+            if reading.error:
+                yield f"that the log of {name} cannot be read: {reading.error}"
+            for rank in reading.ranks:
+                owners.setdefault(rank, []).append(name)
+        known = {rank for rank in owners if 0 <= _whole(rank) < size}
+        numbers = {_whole(rank) for rank in known}
+        if missing := size - len(numbers):
+            first = islice((str(rank) for rank in range(size) if rank not in numbers), SHOWN)
+            yield f"nothing of rank {_listed(first, missing)}"
+        if odd := set(owners) - known:
+            yield f"rank {_listed(sorted(odd))}, too"
+        for rank in sorted(known, key=_whole):
+            if len(owners[rank]) > 1:
+                yield f"rank {rank} in the logs of {_listed(owners[rank])}"
+
+    # -- metrics
+
+    def _series(self, expected: Expectation, sources: Sources) -> list[tuple[list[str], Series]]:
+        """The series of a metric, each with the replicas whose logs it comes from."""
+        read = [
+            (replica.name, self.readings[replica.name].series[expected.name])
+            for replica in self._sources[expected.name]
+            if not self.readings[replica.name].error
+        ]
+        if sources.is_merged and expected.is_labelled:
+            return [([name for name, _series in read], merge(series for _name, series in read))] if read else []
+        return [([name], series) for name, series in read]
+
+    def _metric_checks(self, expected: Expectation, sources: Sources) -> Iterator[Check]:
+        replicas = self._sources[expected.name]
+        if not sources.names and not replicas:
+            yield Check(expected.name, "to read it from the replica that decides", "that the job has none", False)
+        for name in sources.names:
+            if not self._named([name]):
+                yield Check(expected.name, f"to read it from {name!r}", "that the job has no such replica", False)
+        for replica in replicas:
+            if error := self.readings[replica.name].error:
+                wanted = f"to read the log of {replica.name}"
+                yield Check(expected.name, wanted, f"that it cannot be read: {error}", False)
+        for names, series in self._series(expected, sources):
+            subject = expected.name if len(names) == len(replicas) else f"{expected.name} ({', '.join(names)})"
+            yield from checks(expected, series, subject, ", ".join(names))
+
+    def _metric(self, expected: Expectation, sources: Sources) -> Json:
+        several = [_shown(expected, names, series) for names, series in self._series(expected, sources)]
+        bounds = {key: getattr(expected, key) for key in _BOUNDS if getattr(expected, key) is not None}
+        # Where there is one series it stands at the top, too.
+        only = several[0] if len(several) == 1 else _shown(expected, [], Series())
+        replicas = only["replicas"]
+        return {**only, "replica": replicas[0] if len(replicas) == 1 else None, "series": several, "bounds": bounds}
 
 
-def _evidence_problems(replica: Replica, reading: _Reading, wanted: Wanted) -> list[str]:
-    pattern = wanted.evidence[replica.role.lower()].pattern
-    if reading.error:
-        return [f"{replica.name}: wanted '{pattern}' in its log, but that cannot be read: {reading.error}"]
-    if reading.evidence is None:
-        return [f"{replica.name}: wanted '{pattern}' in its log, but none of its {reading.lines} lines matches."]
-    return []
+def _shown(expected: Expectation, names: list[str], series: Series) -> Json:
+    values = series.values
+    shown = {
+        "replicas": names,
+        "values": values,
+        "first": values[0] if values else None,
+        "final": values[-1] if values else None,
+        "lowest": min(values, default=None),
+        "highest": max(values, default=None),
+        "not_finite": len(series.broken),
+    }
+    for label in ("epoch", "step"):
+        if label in expected.pattern.groupindex:
+            shown[f"{label}s"] = [getattr(point, label) for point in series.points]
+    return shown
+
+
+def _whole(text: str) -> int:
+    """The number that a log calls a rank or a world size; -1 where it is none that could be meant."""
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else -1
+
+
+def _listed(texts: Iterable[str], count: int | None = None) -> str:
+    """The first few texts, and how many of the `count` are left out."""
+    listed = list(texts)
+    hidden = (count or len(listed)) - len(listed[:SHOWN])
+    return ", ".join(listed[:SHOWN]) + (f" and {hidden} more" if hidden > 0 else "")

@@ -72,10 +72,9 @@ changed_files:
 """
 
 import os
-import stat
-import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.whole_files import read, write
 
 
 def parse_mode(text: str, field: str) -> int:
@@ -91,30 +90,6 @@ def resolve(directory: str, path: str) -> str:
     if os.path.isabs(path) or not target.startswith(os.path.normpath(directory) + os.sep):
         raise ValueError(f"files.path: {path!r} does not lie below {directory!r}; give a relative path without '..'")
     return target
-
-
-def read(path: str) -> tuple[str | None, int | None]:
-    """Return text and mode of a file, or two Nones where it does not exist."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
-            return stream.read(), stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
-    except FileNotFoundError:
-        return None, None
-
-
-def write(path: str, content: str, mode: int, directory_mode: int) -> None:
-    """Replace the file in one step, so that nobody reads half of it."""
-    parent = os.path.dirname(path)
-    os.makedirs(parent, mode=directory_mode, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".text_files-", dir=parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
-            os.fchmod(handle, mode)
-            stream.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def main() -> None:
