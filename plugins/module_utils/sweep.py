@@ -95,7 +95,7 @@ def runs_of(name: object, parameters: object) -> list[Run]:
 
 def _combinations(parameters: object) -> Iterator[dict[str, Scalar]]:
     if isinstance(parameters, dict):
-        lists = {name: list(_values(f"parameters.{name}", values)) for name, values in parameters.items()}
+        lists = {str(name): list(_values(f"parameters.{name}", values)) for name, values in parameters.items()}
         _check_count(math.prod(map(len, lists.values())) if lists else 0)
         for values in itertools.product(*lists.values()):
             yield dict(zip(lists, values, strict=True))
@@ -105,7 +105,7 @@ def _combinations(parameters: object) -> Iterator[dict[str, Scalar]]:
             path = f"parameters[{number}]"
             if not isinstance(entry, dict) or not entry:
                 raise InvalidSweepError(f"{path}: {entry!r} is no run; write a mapping of names to values.")
-            yield {name: _value(f"{path}.{name}", value) for name, value in entry.items()}
+            yield {str(name): _value(f"{path}.{name}", value) for name, value in entry.items()}
     else:
         raise InvalidSweepError(
             f"parameters: {parameters!r} is neither a grid nor a list of runs; write a mapping of names to lists of "
@@ -156,10 +156,10 @@ def jobs_of(runs: Sequence[Run], sweep: str, job: object, way: str) -> list[Json
             raise InvalidSweepError(f"job.{own}: {job[own]!r} is the sweep's to say; leave it out.")
     if way not in WAYS:
         raise InvalidSweepError(f"pass_as: {way!r} is no way to pass parameters; write one of {', '.join(WAYS)}.")
-    for name in {str(name): None for run in runs for name in run.parameters}:
+    for name in {name: None for run in runs for name in run.parameters}:
         if not _PARAMETER[way].fullmatch(name):
             raise InvalidSweepError(
-                f"parameters: {name!r} cannot be the name of an {way}; use letters, digits and `_`."
+                f"parameters: {name!r} cannot be passed as {way}; begin with a letter, and use letters, digits and `_`."
             )
     labels = {**_part(job, "job.labels", dict), LABEL: sweep}
     give = _with_arguments if way == ARGUMENT else _with_environment
