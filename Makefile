@@ -59,7 +59,7 @@ test: root unit lint molecule integration e2e ## All tests, those that fail fast
 .PHONY: unit
 unit: $(DEVELOPMENT) ## Unit tests: seconds, no cluster
 	$(call say,Unit tests)
-	$(BIN)/python -m pytest tests/unit $(ARGS)
+	$(BIN)/python -m pytest -n auto tests/unit $(ARGS)
 
 .PHONY: lint
 lint: $(DEVELOPMENT) ## Linters of Ansible, YAML, Python, changelog and documentation; ansible-test sanity
@@ -87,7 +87,7 @@ integration: root $(DEVELOPMENT) ## The modules against a real API server and op
 	$(call say,A cluster with the training operator and simulated nodes for the tests)
 	$(BIN)/ansible-playbook -i $(TEST_INVENTORY) playbooks/ai.yaml --tags registry,local_cluster,training_operator
 	$(call say,Integration tests)
-	MLSTACK_TEST_KUBECONFIG=$(TEST_KUBECONFIG) $(BIN)/python -m pytest tests/integration $(ARGS)
+	MLSTACK_TEST_KUBECONFIG=$(TEST_KUBECONFIG) $(BIN)/python -m pytest -n auto tests/integration $(ARGS)
 
 .PHONY: e2e
 e2e: root $(DEVELOPMENT) ## The demo itself and its second run, with real containers
