@@ -13,6 +13,7 @@ import sys
 import time
 
 from kubeflow.training import KubeflowOrgV1TFJob, TrainingClient
+from kubernetes.client import V1ObjectMeta
 
 
 def submit(client: TrainingClient, namespace: str, file: str) -> None:
@@ -22,7 +23,7 @@ def submit(client: TrainingClient, namespace: str, file: str) -> None:
             job = KubeflowOrgV1TFJob(
                 api_version=manifest["apiVersion"],
                 kind=manifest["kind"],
-                metadata=manifest["metadata"],
+                metadata=V1ObjectMeta(**manifest["metadata"]),
                 spec=manifest["spec"],
             )
             client.create_job(job, namespace=namespace)
