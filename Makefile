@@ -2,7 +2,7 @@
 #
 # Variables, all optional:
 #   INVENTORY=path   inventory of `demo`, `remove` and `clean`   (inventories/local/hosts.ini)
-#   ARGS="…"         further arguments for ansible-playbook or pytest, e.g. ARGS="--tags registry --check"
+#   ARGS="…"         further arguments for ansible-playbook, pytest or the benchmarks, e.g. ARGS="--tags registry --check"
 #   PYTHON=path      the Python (3.11 or newer) that .venv is made of   (python3)
 
 SHELL := bash
@@ -17,6 +17,7 @@ PYTHON ?= python3
 
 # The tests have a stack of their own, so that they can run beside a demo.
 TEST_INVENTORY := inventories/test/hosts.ini
+TEST_CLUSTER := playbooks/ai.yaml --tags registry,local_cluster,training_operator
 TEST_KUBECONFIG := /var/lib/mlstack-test/local_cluster/mlstack-test/admin.kubeconfig
 
 VENV := .venv
@@ -26,6 +27,9 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile
 # Their age says whether .venv is older than the requirements.
 RUNTIME := $(VENV)/requirements.stamp
 DEVELOPMENT := $(VENV)/requirements-dev.stamp
+# A peer of the job modules wants another version of their Kubernetes client.
+SDK_VENV := .cache/benchmarks/venv
+SDK := $(SDK_VENV)/requirements.stamp
 # Compiled programs, downloads and images; the roles read it as `mlstack_cache`.
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mlstack
 
@@ -59,7 +63,7 @@ test: root unit lint molecule integration e2e ## All tests, those that fail fast
 .PHONY: unit
 unit: $(DEVELOPMENT) ## Unit tests: seconds, no cluster
 	$(call say,Unit tests)
-	$(BIN)/python -m pytest tests/unit $(ARGS)
+	$(BIN)/python -m pytest -n auto tests/unit $(ARGS)
 
 .PHONY: lint
 lint: $(DEVELOPMENT) ## Linters of Ansible, YAML, Python, changelog and documentation; ansible-test sanity
@@ -85,14 +89,21 @@ molecule: root $(DEVELOPMENT) ## A role from check mode on a fresh host to its r
 .PHONY: integration
 integration: root $(DEVELOPMENT) ## The modules against a real API server and operator, with simulated nodes
 	$(call say,A cluster with the training operator and simulated nodes for the tests)
-	$(BIN)/ansible-playbook -i $(TEST_INVENTORY) playbooks/ai.yaml --tags registry,local_cluster,training_operator
+	$(BIN)/ansible-playbook -i $(TEST_INVENTORY) $(TEST_CLUSTER)
 	$(call say,Integration tests)
-	MLSTACK_TEST_KUBECONFIG=$(TEST_KUBECONFIG) $(BIN)/python -m pytest tests/integration $(ARGS)
+	MLSTACK_TEST_KUBECONFIG=$(TEST_KUBECONFIG) $(BIN)/python -m pytest -n auto tests/integration $(ARGS)
 
 .PHONY: e2e
 e2e: root $(DEVELOPMENT) ## The demo itself and its second run, with real containers
 	$(call say,End-to-end tests)
 	$(BIN)/python -m pytest tests/e2e $(ARGS)
+
+.PHONY: bench
+bench: root $(DEVELOPMENT) $(SDK) ## The job modules side by side with their peers; writes docs/benchmarks.md
+	$(call say,A cluster with the training operator and simulated nodes for the benchmarks)
+	$(BIN)/ansible-playbook -i $(TEST_INVENTORY) $(TEST_CLUSTER)
+	$(call say,Benchmarks; all of them take about an hour)
+	$(BIN)/python -m benchmarks --kubeconfig $(TEST_KUBECONFIG) $(ARGS)
 
 ##@ Release
 
@@ -143,4 +154,10 @@ $(RUNTIME): requirements.txt meta/ee-requirements.txt
 $(DEVELOPMENT): requirements-dev.txt $(RUNTIME)
 	$(call say,Installing requirements-dev.txt into $(VENV))
 	$(PIP) -r requirements-dev.txt
+	@touch $@
+
+$(SDK): benchmarks/requirements.txt
+	$(call say,Installing benchmarks/requirements.txt into $(SDK_VENV))
+	$(PYTHON) -m venv $(SDK_VENV)
+	$(SDK_VENV)/bin/python -m pip install --disable-pip-version-check -r benchmarks/requirements.txt
 	@touch $@

@@ -59,7 +59,8 @@ _STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.8,
     "xtick.color": "#555555",
     "ytick.color": "#555555",
-    "legend.frameon": False,
+    "legend.edgecolor": "white",
+    "legend.framealpha": 0.85,
     "legend.fontsize": 8,
     "lines.linewidth": 1.6,
 }

@@ -76,6 +76,18 @@ class Course:
         """The job as the cluster has it, or where it is not there (any more), as it is wanted."""
         return self.live or self.wanted or {"metadata": {"name": self.name, "namespace": self.namespace}}
 
+    def the_live(self) -> Json:
+        """The cluster's job, where it is known to be there."""
+        if self.live is None:
+            raise LookupError(f"{self.title} is not there")
+        return self.live
+
+    def the_wanted(self) -> Json:
+        """The task's description, where there is known to be one."""
+        if self.wanted is None:
+            raise LookupError(f"{self.title} is only named")
+        return self.wanted
+
     @property
     def state(self) -> str:
         return state_of(self.live) if self.live else PENDING if self.wanted else ABSENT

@@ -124,11 +124,11 @@ class JobLogs:
     def _open(self, course: Course, replica: str, pod: str, key: tuple[str, str, int], is_leader: bool) -> None:
         sinks: list[Callable[[str], None]] = []
         if self._directory:
-            sinks.append(self._file(course, replica, is_restart=key[2] > 0))
+            sinks.append(self._file(self._directory, course, replica, is_restart=key[2] > 0))
         if is_leader:
             sinks.extend(self._collector(course, name, pattern) for name, pattern in self._metrics.items())
             if self._show:
-                sinks.append(self._shower(course, replica))
+                sinks.append(self._shower(self._show, course, replica))
 
         def sink(line: str) -> None:
             for one in sinks:
@@ -139,9 +139,9 @@ class JobLogs:
         self._of_course.setdefault(course, []).append(stream)
         stream.start()
 
-    def _file(self, course: Course, replica: str, is_restart: bool) -> Callable[[str], None]:
-        assert self._directory is not None
-        path = self._directory / course.namespace / course.name / f"{replica}.log"
+    @staticmethod
+    def _file(directory: Path, course: Course, replica: str, is_restart: bool) -> Callable[[str], None]:
+        path = directory / course.namespace / course.name / f"{replica}.log"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not is_restart:
             path.write_text("", encoding="utf-8")
@@ -157,9 +157,8 @@ class JobLogs:
         series = course.metrics.setdefault(name, Series())
         return lambda line: collect(series, pattern, line)
 
-    def _shower(self, course: Course, replica: str) -> Callable[[str], None]:
-        show = self._show
-        assert show is not None
+    @staticmethod
+    def _shower(show: Callable[[str], None], course: Course, replica: str) -> Callable[[str], None]:
         return lambda line: show(f"{course.name} {replica} | {line}")
 
     def last_line(self, course: Course) -> float:

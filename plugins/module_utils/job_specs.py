@@ -311,7 +311,7 @@ def desired_part(job: Json) -> Json:
     metadata = as_dict(job.get("metadata"))
     annotations = {key: value for key, value in as_dict(metadata.get("annotations")).items() if key != SPEC_HASH}
     part = {"metadata": _given(labels=metadata.get("labels"), annotations=annotations), "spec": job.get("spec")}
-    cleaned: Json = _without_nulls(part)
+    cleaned: Json = without_nulls(part)
     return cleaned
 
 
@@ -355,9 +355,9 @@ def _is_default(key: str, value: object) -> bool:
     return value == {} or (key == "suspend" and value is False)
 
 
-def _without_nulls(value: Any) -> Any:
+def without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
+        return [without_nulls(item) for item in value]
     return value

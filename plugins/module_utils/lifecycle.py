@@ -170,10 +170,9 @@ class Lifecycle:
     # -- what is to be done
 
     def _is_to_be_made(self, course: Course) -> bool:
-        live, wanted = course.live, course.wanted
         if not course.is_there:
             return True
-        assert live is not None and wanted is not None
+        live, wanted = course.the_live(), course.the_wanted()
         if not is_unchanged(live, wanted) and self._options.on_change != "ignore":
             if self._options.on_change == "recreate":
                 return True
@@ -245,9 +244,7 @@ class Lifecycle:
         preflight = Preflight(self._api)
 
         def check(course: Course) -> Findings:
-            wanted = course.wanted
-            assert wanted is not None
-            return steadily(lambda: preflight.check(self._kind, wanted))
+            return steadily(lambda: preflight.check(self._kind, course.the_wanted()))
 
         warnings: dict[str, list[str]] = {}
         for course, findings in zip(courses, for_each(courses, check), strict=True):
@@ -267,9 +264,9 @@ class Lifecycle:
 
     def _rehearse(self, course: Course) -> None:
         """A dry run under another name, as the wanted one is taken."""
-        assert course.wanted is not None
-        probe = "dry-run-" + spec_hash(course.wanted)[-8:]
-        rehearsed = {**course.wanted, "metadata": {**course.wanted["metadata"], "name": probe}}
+        wanted = course.the_wanted()
+        probe = "dry-run-" + spec_hash(wanted)[-8:]
+        rehearsed = {**wanted, "metadata": {**wanted["metadata"], "name": probe}}
         try:
             steadily(lambda: self._api.create(self._collection(course), rehearsed, dry_run=True))
         except ApiError as error:
@@ -277,8 +274,7 @@ class Lifecycle:
 
     def _submit(self, course: Course) -> None:
         """Makes the job, or in check mode has it made in a dry run."""
-        wanted, dry_run = course.wanted, self._options.check_mode
-        assert wanted is not None
+        wanted, dry_run = course.the_wanted(), self._options.check_mode
 
         def attempt() -> Json:
             try:
@@ -312,8 +308,7 @@ class Lifecycle:
         course.error = JobError(f"The API server refused {course.title}: {message}")
 
     def _set_suspend(self, course: Course, suspend: bool) -> None:
-        live = course.live
-        assert live is not None
+        live = course.the_live()
         course.before = live_part(live)
         is_suspended = as_dict(live["spec"].get("runPolicy")).get("suspend") is True
         if is_suspended != suspend and not is_finished(live):
@@ -343,8 +338,7 @@ class Lifecycle:
             )
 
     def _delete(self, course: Course) -> None:
-        assert course.live is not None
-        uid = course.live["metadata"]["uid"]
+        uid = course.the_live()["metadata"]["uid"]
         try:
             steadily(lambda: self._api.delete(self._path(course), uid, dry_run=self._options.check_mode))
         except ApiError as error:
@@ -354,16 +348,16 @@ class Lifecycle:
 
     @staticmethod
     def _left_of(course: Course, picture: Picture) -> str:
-        assert course.live is not None
+        live = course.the_live()
         pods = {
             name: pod
             for name, pod in picture.objects[f"pods {course.namespace}"].items()
             if as_dict(pod["metadata"].get("labels")).get(JOB_NAME_LABEL) == course.name
         }
-        if own := own_pods(course.live, pods):
+        if own := own_pods(live, pods):
             return f"pods {', '.join(sorted(own))}"
         job = picture.objects[f"jobs {course.namespace}"].get(course.name)
-        is_there = job is not None and job["metadata"]["uid"] == course.live["metadata"]["uid"]
+        is_there = job is not None and job["metadata"]["uid"] == live["metadata"]["uid"]
         return "the job itself" if is_there else ""
 
     # -- following

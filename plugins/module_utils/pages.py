@@ -44,13 +44,15 @@ dd { margin: 0; overflow-wrap: anywhere }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; width: 100%; font-size: .88rem }
 th { text-align: left; font-weight: 600; color: #444; border-bottom: 1.5px solid #999;
-  padding: .3rem .9rem .3rem 0; white-space: nowrap }
-td { border-bottom: 1px solid #e3e3e3; padding: .32rem .9rem .32rem 0; vertical-align: top; overflow-wrap: anywhere }
-.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+  padding: .3rem 1.1rem .3rem 0; vertical-align: bottom }
+td { border-bottom: 1px solid #e3e3e3; padding: .32rem 1.1rem .32rem 0; vertical-align: top; overflow-wrap: anywhere }
+.number { text-align: right; font-variant-numeric: tabular-nums }
+td.number { white-space: nowrap }
 .met, .unmet { font-weight: 600; white-space: nowrap }
 .met { color: #00694d }
 .unmet { color: #b03a00 }
 .short { white-space: nowrap }
+.name { min-width: 10rem }
 img { display: block; width: 100%; height: auto; margin: .4rem 0 .8rem }
 pre { font: 12.5px/1.45 ui-monospace, "DejaVu Sans Mono", Consolas, monospace; background: #f5f5f5;
   border: 1px solid #e0e0e0; padding: .6rem .8rem; margin: .4rem 0 1rem;

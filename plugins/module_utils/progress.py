@@ -42,15 +42,14 @@ class Progress:
 
     def tell(self, courses: Sequence[Course], is_over: bool = False) -> None:
         """Says how the jobs stand, where that has changed since it was last said."""
-        if self.is_silent:
-            return
         now = time.monotonic()
-        status, fleeting = _one(courses[0]) if len(courses) == 1 else (_many(courses), "")
-        is_new = not self._last.startswith(status)
-        pause = BETWEEN_METRICS if len(courses) == 1 else BETWEEN_TABLES
-        if status + fleeting == self._last or (
-            now - self._last_time < pause and not is_over and not (is_new and len(courses) == 1)
-        ):
+        is_one = len(courses) == 1
+        is_early = now - self._last_time < (BETWEEN_METRICS if is_one else BETWEEN_TABLES) and not is_over
+        if self.is_silent or (is_early and not is_one):
+            return
+        status, fleeting = _one(courses[0]) if is_one else (_many(courses), "")
+        is_news = not self._last.startswith(status)
+        if status + fleeting == self._last or (is_early and not is_news):
             return
         self._last, self._last_time = status + fleeting, now
         self.say(f"{status}{fleeting}, {now - self._begin:.0f} s")

@@ -76,7 +76,7 @@ def _overview(document: Json) -> Html:
     rows = [
         [
             badge(job["passed"]),
-            tag("a", _title(job), href=f"#job-{number}"),
+            tag("a", job["job"]["name"], href=f"#job-{number}"),
             job["state"],
             seconds(job["duration"]),
             str(len(job["replicas"])),
@@ -90,10 +90,11 @@ def _overview(document: Json) -> Html:
     ]
     names = _metric_names(jobs)
     headings = ["verdict", "job", "state", "duration", "replicas", *(f"final {name}" for name in names), "unmet"]
-    classes = ["short", "", "", "number", "number", *["number" for _name in names], "number"]
+    classes = ["short", "name", "short", *["number"] * (len(headings) - 3)]
     return tag(
         "header",
         tag("h1", f"{passed} of {total} training jobs are as wanted"),
+        tag("p", f"{jobs[0]['job']['kind']}s in namespace {jobs[0]['job']['namespace']}", class_="kind"),
         tag("p", badge(document["passed"])),
         _unmet(document["missing"]),
         table(headings, rows, classes),

@@ -17,6 +17,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
     RESTART_POLICIES,
     InvalidJobError,
     JobKind,
+    without_nulls,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json, UnreachableError
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core import (
@@ -248,6 +249,8 @@ def _entries(
 def _with_defaults(params: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, Any]:
     """A job's own description on top of what the task says for all; mappings are merged, a role's one by one."""
     merged = {key: params[key] for key in ("namespace", *JOB_PARAMETERS) if params.get(key) is not None}
+    # Completed by Ansible with nulls, which it would take for given ones when it looks into the whole.
+    merged |= {key: without_nulls(merged[key]) for key in ("run_policy", "volumes") if key in merged}
     for key, value in job.items():
         common = merged.get(key)
         if isinstance(common, dict) and isinstance(value, dict):

@@ -124,6 +124,8 @@ class Wait:
         self._progress = progress
         self._on_stuck = on_stuck
         self._open: dict[Course, _Watched] = {}
+        # Those that have ended, and whose pods' last news is still to come.
+        self._settling: set[Course] = set()
         self._by_name: dict[tuple[str, str], Course] = {}
         # Of jobs and of pods, which events refer to.
         self._by_uid: dict[str, Course] = {}
@@ -148,9 +150,10 @@ class Wait:
                 if now - last_look >= LOOK_SECONDS:
                     last_look = now
                     touched = set(self._open)
-                for course in [course for course in self._open if course in touched or course.finished]:
+                for course in touched | self._settling:
                     if self._is_over(course, picture, now):
                         del self._open[course]
+                        self._settling.discard(course)
                 self._progress.tell(courses)
             self._logs.finish(courses)
             self._progress.tell(courses, is_over=True)
@@ -158,7 +161,7 @@ class Wait:
     def _pause(self) -> float:
         if not self._open:
             return 0.0
-        return SETTLE_TICK if any(course.finished for course in self._open) else LOOK_SECONDS
+        return SETTLE_TICK if self._settling else LOOK_SECONDS
 
     def _enter(self, course: Course, start: Callable[[Course], None], picture: Picture) -> None:
         start(course)
@@ -270,6 +273,7 @@ class Wait:
     def _is_settled(self, course: Course, picture: Picture, now: float) -> bool:
         """The operator has seen the pods end; wait until we have, too."""
         course.finished = course.finished or now
+        self._settling.add(course)
         state = course.state
         if state == FAILED:
             has_settled = any(failed_containers(pod) for pod in course.pods.values())

@@ -13,7 +13,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from ansible import constants
+from ansible import constants, context
 from ansible.utils.display import Display
 from ansible_collections.kubernetes.core.plugins.action.k8s_info import ActionModule as KubernetesAction
 
@@ -52,7 +52,8 @@ class ActionModule(KubernetesAction):
         return result
 
     def _is_shown(self) -> bool:
-        return constants.DEFAULT_STDOUT_CALLBACK in SHOWN_BY and not self._task.no_log and not self._task.async_val
+        is_for_people = constants.DEFAULT_STDOUT_CALLBACK in SHOWN_BY and not context.CLIARGS.get("one_line")
+        return is_for_people and not self._task.no_log and not self._task.async_val
 
     # -- logs from another host
 

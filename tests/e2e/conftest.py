@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +70,27 @@ def kubectl(*arguments: str) -> str:
     programs = HOME / "local_cluster/mlstack-test"
     command = [programs / "bin/kubectl", f"--kubeconfig={programs / 'admin.kubeconfig'}", *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=60).stdout
+
+
+def processes_of(*words: str) -> list[int]:
+    """Processes whose command line contains all words, on any node of the test cluster."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+            except OSError:
+                continue
+            if all(word in command for word in words):
+                found.append(int(entry.name))
+    return sorted(found)
+
+
+def wait_for(what: Callable[[], object], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, f"{what} did not come true within {seconds} seconds"
+        time.sleep(0.3)
 
 
 @pytest.fixture(scope="session")

@@ -5,34 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from .conftest import HOME, Run, finish, kubectl, playbook, start_playbook
-
-
-def processes_of(*words: str) -> list[int]:
-    """Processes whose command line contains all words, on any node of the test cluster."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
-            except OSError:
-                continue
-            if all(word in command for word in words):
-                found.append(int(entry.name))
-    return sorted(found)
-
-
-def wait_for(what: Callable[[], object], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, f"{what} did not come true within {seconds} seconds"
-        time.sleep(0.3)
+from .conftest import HOME, Run, finish, kubectl, playbook, processes_of, start_playbook, wait_for
 
 
 def phase(pod: str) -> str:
