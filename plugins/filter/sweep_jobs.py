@@ -27,7 +27,7 @@ description:
   - The runs are numbered from 1 in the order of their description; of a grid the last parameter changes fastest. So
     the names of the jobs stay as they are where nothing has changed, and where values were added at the end of a list
     or of a grid's first parameter.
-positional: _input
+positional: name, job, pass_as
 options:
   _input:
     description:
