@@ -11,6 +11,7 @@ from ansible.errors import AnsibleFilterError
 from ansible.utils.display import Display
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import InvalidJobError
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.legacy_specs import convert_documents
+from ansible_collections.mlstack.kubernetes.plugins.plugin_utils.values import plain
 
 DOCUMENTATION = r"""
 name: to_v1
@@ -64,23 +65,12 @@ def to_v1(value: Any) -> Any:
 
 def _documents(value: Any) -> list[Any]:
     if not isinstance(value, str):
-        plain = _plain(value)
-        return plain if isinstance(plain, list) else [plain]
+        given = plain(value)
+        return given if isinstance(given, list) else [given]
     try:
         return list(yaml.safe_load_all(value))
     except yaml.YAMLError as error:
         raise AnsibleFilterError(f"to_v1 cannot read this YAML: {error}") from error
-
-
-def _plain(value: Any) -> Any:
-    """Without the tags by which Ansible knows where a value came from, which YAML cannot write."""
-    if isinstance(value, Mapping):
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, bool):
-        return bool(value)
-    return next((native(value) for native in (str, int, float) if isinstance(value, native)), value)
 
 
 class FilterModule:

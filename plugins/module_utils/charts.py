@@ -38,6 +38,7 @@ MOST_POINTS = 1000
 # More lines or rows than that nobody can read.
 MOST_SERIES = 12
 MOST_ROWS = 60
+MOST_TICKS = 8
 
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "mlstack",
@@ -75,8 +76,8 @@ def require() -> str:
         import matplotlib
     except ImportError as error:
         raise ChartsMissingError(
-            f"report: is drawn by the Python package matplotlib, which {sys.executable} does not have: {error}. "
-            "Install it (`pip install matplotlib`) on the host where this module runs, or leave `report` out."
+            f"reports are drawn by the Python package matplotlib, which {sys.executable} does not have: {error}. "
+            "Install it (`pip install matplotlib`) on the host where this module runs, or do without the report."
         ) from error
     return str(matplotlib.__version__)
 
@@ -90,15 +91,9 @@ def metrics_chart(metrics: Mapping[str, Json]) -> str:
     }
     if not shown:
         return ""
-    rows = math.ceil(len(shown) / 2)
-    with _figure(2.7 * rows) as figure:
-        columns = 1 if len(shown) == 1 else 2
-        grid = figure.subplots(rows, columns, squeeze=False)
-        panels = [panel for row in grid for panel in row]
-        for panel, (name, metric) in zip(panels, shown.items(), strict=False):
+    with _figure(2.7 * math.ceil(len(shown) / 2)) as figure:
+        for panel, (name, metric) in zip(_panels(figure, len(shown)), shown.items(), strict=True):
             _draw_metric(panel, name, metric)
-        for panel in panels[len(shown) :]:
-            panel.remove()
         return _svg(figure)
 
 
@@ -222,6 +217,65 @@ def _draw_replica(
         bar(times["started"], times["finished"], "failed", color=ORANGE, hatch="///", edgecolor="white")
     else:
         bar(times["started"], times["finished"], "ran, exit code 0", color=BLUE)
+
+
+def sweep_chart(title: str, parameters: Mapping[str, list[str]], values: list[float | None], sign: int) -> str:
+    """A panel for each parameter that varies: the value of each run over it, the best first; `sign` is that of a gain.
+
+    Empty where nothing varies or no run has a value.
+    """
+    known = [number for number, value in enumerate(values) if value is not None]
+    shown = {
+        name: [texts[number] for number in known]
+        for name, texts in parameters.items()
+        if len({texts[number] for number in known}) > 1
+    }
+    if not shown:
+        return ""
+    heights = [_drawable(value) for value in values if value is not None]
+    with _figure(2.7 * math.ceil(len(shown) / 2)) as figure:
+        for panel, (name, texts) in zip(_panels(figure, len(shown)), shown.items(), strict=True):
+            _draw_parameter(panel, name, texts, heights, sign)
+            panel.set_ylabel(_clean(title))
+        return _svg(figure)
+
+
+def _draw_parameter(panel: Axes, name: str, texts: list[str], heights: list[float], sign: int) -> None:
+    """`heights` has the best first."""
+    places = _numbers(list(texts))
+    if places and all(map(math.isfinite, places)):
+        places = [_drawable(place) for place in places]
+        # Such as learning rates, which differ by factors.
+        if min(places) > 0 and max(places) >= 30 * min(places):
+            panel.set_xscale("log")
+        ticks = dict(sorted(zip(places, texts, strict=True)))
+        if len(ticks) <= MOST_TICKS:
+            panel.minorticks_off()
+            panel.set_xticks(list(ticks), [_clean(text, 16) for text in ticks.values()])
+    else:
+        names = sorted(set(texts))
+        places = [float(names.index(text)) for text in texts]
+        panel.set_xticks(range(len(names)), [_clean(text, 16) for text in names])
+        panel.set_xlim(-0.5, len(names) - 0.5)
+    reached: dict[float, float] = {}
+    for place, height in zip(places, heights, strict=True):
+        reached[place] = max(reached.get(place, height), height, key=lambda one: sign * one)
+    panel.plot(*zip(*sorted(reached.items()), strict=True), color=SKY, label="best at this value")
+    panel.scatter(places, heights, color=BLUE, s=22, zorder=3, label="run")
+    panel.scatter(places[:1], heights[:1], color=ORANGE, marker="D", s=48, zorder=4, label="best run")
+    panel.set_title(_clean(name))
+    panel.set_xlabel(_clean(name))
+    panel.margins(y=0.12)
+    panel.legend()
+
+
+def _panels(figure: Figure, count: int) -> list[Axes]:
+    """So many panels, two in a row."""
+    columns = 1 if count == 1 else 2
+    panels = [panel for row in figure.subplots(math.ceil(count / columns), columns, squeeze=False) for panel in row]
+    for panel in panels[count:]:
+        panel.remove()
+    return panels[:count]
 
 
 @contextmanager

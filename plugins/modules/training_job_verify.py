@@ -306,7 +306,6 @@ report:
   type: dict
 """
 
-import os
 import platform
 from typing import Any
 
@@ -327,17 +326,15 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core
     ClientError,
     connect,
 )
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.pages import UnwritableError, save_report
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.redaction import secret_options
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.report import document_of, report_html, report_json
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.report import document_of, report_html
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.verification import (
     WANTED_STATES,
     Verdict,
     verify,
     wanted_proof,
 )
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.whole_files import read, write
-
-FILE_MODE = 0o644
 
 
 def find(api: Client, kind: JobKind, params: dict[str, Any]) -> tuple[list[Json], list[str]]:
@@ -363,26 +360,6 @@ def server_version(api: Client) -> str | None:
         return str(api.get("/version").get("gitVersion"))
     except ApiError:
         return None
-
-
-def write_report(module: AnsibleK8SModule, document: Json) -> dict[str, Any]:
-    """The report's result; `changed` only where a file is not as it was."""
-    directory = module.params["report"]
-    texts = {"json": report_json(document), "html": report_html(document)}
-    paths = {key: os.path.join(directory, f"report.{key}") for key in texts}
-    changed = False
-    try:
-        for key, path in paths.items():
-            if read(path) != (texts[key], FILE_MODE):
-                changed = True
-                if not module.check_mode:
-                    write(path, texts[key], FILE_MODE)
-    except OSError as error:
-        module.fail_json(
-            msg=f"report: cannot be written to {directory!r}: {error}. "
-            "Name a directory that the user of this task may write to."
-        )
-    return {"changed": changed, "report": {"directory": directory, **paths}}
 
 
 def result_of(kind: JobKind, params: dict[str, Any], verdicts: list[Verdict], missing: list[str]) -> dict[str, Any]:
@@ -483,7 +460,11 @@ def main() -> None:
         module.exit_json(changed=False)
     result = {"changed": False, **result_of(kind, params, verdicts, missing)}
     if params["report"]:
-        result.update(write_report(module, document_of(verdicts, missing, versions)))
+        document = document_of(verdicts, missing, versions)
+        try:
+            result.update(save_report(params["report"], document, report_html(document), module.check_mode))
+        except UnwritableError as error:
+            module.fail_json(msg=f"report: {error}")
     if result["unmet"]:
         module.fail_json(**result)
     module.exit_json(**result)

@@ -14,12 +14,8 @@ import yaml
 from ansible_collections.mlstack.kubernetes.plugins.module_utils import charts
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import TFJOB
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import Json
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.report import (
-    VERSION,
-    document_of,
-    report_html,
-    report_json,
-)
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.pages import VERSION, as_json
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.report import document_of, report_html
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.verification import verify, wanted_proof
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -139,7 +135,7 @@ def test_what_others_have_written_stays_text(name: str, metric_name: str, line: 
     assert not {attribute for attribute, _value in page.attributes if attribute.startswith("on")}
     assert len(page.images) == 2
     assert report_html(strange).encode()
-    assert json.loads(report_json(strange)) == strange
+    assert json.loads(as_json(strange)) == strange
 
 
 @settings(max_examples=10, deadline=None)
@@ -154,7 +150,7 @@ def test_any_numbers_can_be_drawn(values: list[float], step: str) -> None:
 def test_equal_documents_give_equal_bytes() -> None:
     first, second = document(), document()
     assert report_html(first) == report_html(second)
-    assert report_json(first) == report_json(second)
+    assert as_json(first) == as_json(second)
 
 
 def test_a_long_series_is_thinned_out_to_its_extremes() -> None:
@@ -175,7 +171,7 @@ def test_a_job_that_nothing_is_known_of_has_no_pictures() -> None:
 
 def test_numbers_that_json_does_not_know_are_refused() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        report_json({"value": float("nan")})
+        as_json({"value": float("nan")})
 
 
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import with_hash
 from ansible_collections.mlstack.kubernetes.plugins.modules import training_job_info, training_job_verify
 from module_utils.builders import NOW, ended, event, pod, running, tf_job, waiting
 from module_utils.fake_api import FakeApi, not_found
 
+from .conftest import Call
+
 JOBS = "/apis/kubeflow.org/v1/namespaces/default/tfjobs"
 PODS = "/api/v1/namespaces/default/pods"
 LOSS = {"name": "loss", "pattern": r"loss=(?P<value>\S+)", "falls": True}
-Call = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
@@ -39,21 +36,6 @@ def add_job(
         state_of_container = ended(int(state == "Failed")) if state in ("Succeeded", "Failed") else running()
         api.put(f"{PODS}/{name}-{replica}", pod(f"{name}-{replica}", state_of_container, owner=f"uid-{name}"))
         api.logs[f"{name}-{replica}"] = [f"loss={loss}" for loss in losses]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
-    warnings: list[str] = []
-    # In a process that has imported parts of the controller, warnings go to its display instead of the result.
-    monkeypatch.setattr(AnsibleModule, "warn", lambda _module, text: warnings.append(text))
-
-    def call(module: ModuleType, check_mode: bool = False, **params: Any) -> dict[str, Any]:
-        with patch_module_args({**params, "_ansible_check_mode": check_mode}), pytest.raises(SystemExit):
-            module.main()
-        result: dict[str, Any] = json.loads(capsys.readouterr().out)
-        return {**result, "warnings": warnings}
-
-    return call
 
 
 @pytest.fixture
