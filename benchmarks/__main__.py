@@ -138,7 +138,7 @@ def main(arguments: Sequence[str]) -> None:
     choice = chosen(arguments)
     bench = Bench(Cluster(choice.kubeconfig), str(choice.kubectl))
     results = Results(choice.results)
-    measurements.warm_up(bench)
+    measurements.warm_up(bench, [tool for tool in SUBMITTERS if choice.has(tool)])
     for name in choice.only:
         MEASUREMENTS[name](bench, choice, results)
     results.keep("machine", "facts", describe(bench))

@@ -245,7 +245,7 @@ def _at_once(results: Results) -> Iterable[Goal]:
 
 
 def _beside_k8s(results: Results) -> Iterable[Goal]:
-    for peer, count, factor in (("k8s, loop", 20, 10), ("k8s, list", 500, 5)):
+    for peer, count, factor in (("k8s (loop)", 20, 10), ("k8s (list)", 500, 5)):
         own, other = seconds_of(results, TFJOB, count), seconds_of(results, peer, count)
         if own and other:
             times = other / own
