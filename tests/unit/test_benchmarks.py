@@ -34,7 +34,7 @@ def results() -> dict[str, dict[str, Any]]:
     unchanged = {"second": 1.5, "requests": {"LIST": 1}, "dry_runs": 0, "all_requests": 12}
     polled = {"second": 9.0, "requests": {"GET": 500, "PATCH": 500}, "dry_runs": 0, "all_requests": 1020}
     return {
-        "machine": {"facts": {"Processor": "2 cores", "Kubernetes": "v1"}},
+        "machine": {"facts": {"Processor": "2 cores", "Kubernetes": "v1"}, "commands": {"SDK": "python sdk.py"}},
         "start": {PING: [1.0, 1.1, 1.2], "idle": 2.5},
         "submit": {
             case("raw client", 500): runs(1.0),
