@@ -91,27 +91,18 @@ class Task:
 class Playbook:
     """A playbook that runs while the test does something else."""
 
-    def __init__(self, path: Path, tasks: list[dict[str, Any]], defaults: dict[str, Any]) -> None:
-        play = {
-            "hosts": "localhost",
-            "connection": "local",
-            "gather_facts": False,
-            "vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}"},
-            "module_defaults": {"group/mlstack.kubernetes.k8s": defaults},
-            "tasks": tasks,
-        }
-        path.write_text(yaml.safe_dump([play]))
+    def __init__(self, home: Path, *arguments: str | Path) -> None:
         environment = {
             **os.environ,
             "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
-            "ANSIBLE_HOME": str(path.parent),
-            "HOME": str(path.parent),
+            "ANSIBLE_HOME": str(home),
+            "HOME": str(home),
         }
         for name in ("KUBECONFIG", "K8S_AUTH_KUBECONFIG"):
             environment.pop(name, None)
         self._begin = time.monotonic()
         self._process = subprocess.Popen(
-            [Path(sys.executable).parent / "ansible-playbook", "-i", "localhost,", "--diff", path],
+            [Path(sys.executable).parent / "ansible-playbook", "--diff", *arguments],
             cwd=CHECKOUT,
             env=environment,
             stdout=subprocess.PIPE,
@@ -139,10 +130,19 @@ def start(tmp_path: Path, kubeconfig: str) -> Callable[..., Playbook]:
     """Starts a playbook; `defaults` replace the kubeconfig of the test cluster."""
 
     def start(*tasks: dict[str, Any], defaults: dict[str, Any] | None = None) -> Playbook:
-        number = len(list(tmp_path.glob("*.yaml")))
-        return Playbook(
-            tmp_path / f"{number}.yaml", list(tasks), {"kubeconfig": kubeconfig} if defaults is None else defaults
-        )
+        play = {
+            "hosts": "localhost",
+            "connection": "local",
+            "gather_facts": False,
+            "vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}"},
+            "module_defaults": {
+                "group/mlstack.kubernetes.k8s": {"kubeconfig": kubeconfig} if defaults is None else defaults
+            },
+            "tasks": list(tasks),
+        }
+        path = tmp_path / f"{len(list(tmp_path.glob('*.yaml')))}.yaml"
+        path.write_text(yaml.safe_dump([play]))
+        return Playbook(tmp_path, "-i", "localhost,", path)
 
     return start
 
