@@ -77,7 +77,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def namespace(self) -> Iterator[str]:
-        """A fresh one, whose jobs are gone afterwards, so that they do not slow down what comes next."""
+        """A fresh one. It is deleted afterwards, for which `wait_for_rest` waits."""
         name = f"mlstack-bench-{uuid.uuid4().hex[:8]}"
         path = f"/api/v1/namespaces/{name}"
         self._request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
@@ -86,8 +86,6 @@ class Cluster:
             wait_for(lambda: self._get(f"{path}/serviceaccounts/default"))
             yield name
         finally:
-            self._request("DELETE", self.jobs_path(name))
-            # What is left of it is a matter of seconds and of a few requests.
             self._request("DELETE", path)
 
     # -- jobs
@@ -116,7 +114,7 @@ class Cluster:
             time.sleep(0.5 if count < 100 else 2)
 
     def wait_for_rest(self) -> None:
-        """Until no namespace is being deleted any more, which would be counted, too."""
+        """Until no namespace is being deleted any more, which takes the server's time and is counted, too."""
         path = "/api/v1/namespaces"
         wait_for(
             lambda: not any(one["status"]["phase"] == "Terminating" for one in (self._get(path) or {})["items"]),
