@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import measurements
 from .cluster import Cluster
-from .machine import describe
+from .machine import commands, describe
 from .processes import CHECKOUT
 from .report import write
 from .tools import CACHE, PING, SUBMITTERS, WAITERS, Bench, Tool, Waiter
@@ -78,7 +78,8 @@ class Results(dict[str, dict[str, object]]):
         super().__init__(json.loads(path.read_text()) if path.exists() else {})
 
     def keep(self, measurement: str, case: str, record: object) -> None:
-        print(f"{measurement:8} {case:40} {json.dumps(record)}", flush=True)
+        latest = record[-1] if isinstance(record, list) else record
+        print(f"{measurement:8} {case:35} {json.dumps(latest)[:200]}", flush=True)
         self.setdefault(measurement, {})[case] = record
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.write_text(json.dumps(self, indent=1), encoding="utf-8")
@@ -99,8 +100,7 @@ def submit(bench: Bench, choice: Choice, results: Results) -> None:
         for _ in range(1 if count >= LARGE else choice.runs):
             for tool in tools:
                 records[tool.name].append(measurements.submitted(bench, tool, count, tool.is_repeatable))
-        for name, runs in records.items():
-            results.keep("submit", case(name, count), runs)
+                results.keep("submit", case(tool.name, count), records[tool.name])
 
 
 def notice(bench: Bench, choice: Choice, results: Results) -> None:
@@ -115,7 +115,7 @@ def notice(bench: Bench, choice: Choice, results: Results) -> None:
 
 def memory(bench: Bench, choice: Choice, results: Results) -> None:
     results.keep("memory", case(PING, 1), measurements.memory(bench, None, 1))
-    for count in set(MEMORY_SIZES) & set(choice.jobs):
+    for count in sorted(set(MEMORY_SIZES) & set(choice.jobs)):
         for tool in SUBMITTERS:
             if choice.has(tool) and count <= tool.most:
                 results.keep("memory", case(tool.name, count), measurements.memory(bench, tool, count))
@@ -138,10 +138,11 @@ def main(arguments: Sequence[str]) -> None:
     choice = chosen(arguments)
     bench = Bench(Cluster(choice.kubeconfig), str(choice.kubectl))
     results = Results(choice.results)
-    measurements.warm_up(bench)
+    measurements.warm_up(bench, [tool for tool in SUBMITTERS if choice.has(tool)])
     for name in choice.only:
         MEASUREMENTS[name](bench, choice, results)
     results.keep("machine", "facts", describe(bench))
+    results.keep("machine", "commands", commands(bench))
     write(results, choice.report)
 
 

@@ -77,7 +77,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def namespace(self) -> Iterator[str]:
-        """A fresh one, of which nothing is left afterwards that could slow down what comes next."""
+        """A fresh one. It is deleted afterwards, for which `wait_for_rest` waits."""
         name = f"mlstack-bench-{uuid.uuid4().hex[:8]}"
         path = f"/api/v1/namespaces/{name}"
         self._request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
@@ -87,7 +87,6 @@ class Cluster:
             yield name
         finally:
             self._request("DELETE", path)
-            wait_for(lambda: not self._get(path), LONGEST)
 
     # -- jobs
 
@@ -113,6 +112,14 @@ class Cluster:
             if time.monotonic() > end:
                 raise RuntimeError(f"Only {reached} of {count} jobs are {condition} after {LONGEST:.0f} s.")
             time.sleep(0.5 if count < 100 else 2)
+
+    def wait_for_rest(self) -> None:
+        """Until no namespace is being deleted any more, which takes the server's time and is counted, too."""
+        path = "/api/v1/namespaces"
+        wait_for(
+            lambda: not any(one["status"]["phase"] == "Terminating" for one in (self._get(path) or {})["items"]),
+            LONGEST,
+        )
 
     def requests(self) -> Requests:
         return Requests.read(self._request("GET", "/metrics").decode())

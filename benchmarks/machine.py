@@ -11,11 +11,16 @@ import os
 import platform
 import re
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import ansible_collections.kubernetes.core as kubernetes_core
+import yaml
 
-from .tools import SDK_PYTHON, Bench
+from .jobs import Jobs, manifest
+from .processes import CHECKOUT
+from .tools import SDK_PYTHON, SUBMITTERS, WAITERS, Bench
 
 _SDK_VERSION = "import importlib.metadata as m; print(m.version('kubeflow-training'), m.version('kubernetes'))"
 
@@ -42,3 +47,30 @@ def describe(bench: Bench) -> dict[str, str]:
 
 def _output(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def commands(bench: Bench) -> dict[str, str]:
+    """What is run for each tool, for one job; of a playbook its tasks."""
+    with tempfile.TemporaryDirectory() as name:
+        jobs = Jobs(Path(name), "bench", [manifest("bench", 0)])
+        settings = bench.cluster.settings
+        shown = {
+            f"{name}/": "",
+            f"{CHECKOUT}/": "",
+            f"{Path(sys.executable).parent}/": "",
+            str(bench.cluster.kubeconfig): '"$KUBECONFIG"',
+            bench.kubectl: "kubectl",
+            settings.ssl_ca_cert: "ca.crt",
+            settings.cert_file: "client.crt",
+            settings.key_file: "client.key",
+        }
+        found = {}
+        for tool in (*SUBMITTERS, *WAITERS):
+            text = " ".join(tool.command(bench, jobs))
+            if (playbook := Path(name) / "playbook.yaml").exists():
+                text += "\n" + yaml.safe_dump(yaml.safe_load(playbook.read_text())[0]["tasks"], sort_keys=False)
+                playbook.unlink()
+            for path, instead in shown.items():
+                text = text.replace(path, instead)
+            found[tool.name if tool in SUBMITTERS else f"{tool.name}, waiting"] = text.strip()
+        return found

@@ -9,7 +9,7 @@ import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tests.integration.test_waiting import Witness
 
 from .jobs import Jobs, manifest
 from .processes import Ended, Running, run
-from .tools import FOLLOW, PATIENCE, PING, SUBMITTERS, Bench, Tool, Waiter, ping
+from .tools import FOLLOW, PATIENCE, Bench, Tool, Waiter, ping
 
 Record = dict[str, Any]
 
@@ -41,15 +41,16 @@ def start_of_ansible(bench: Bench, with_memory: bool = False) -> Ended:
         return run(ping(Path(directory)), bench.environment, Path(directory) / "log", with_memory)
 
 
-def warm_up(bench: Bench) -> None:
+def warm_up(bench: Bench, tools: Iterable[Tool]) -> None:
     """Nobody's first run counts: discovery is cached, Python's modules are compiled."""
     start_of_ansible(bench)
-    for tool in SUBMITTERS:
+    for tool in tools:
         submitted(bench, tool, 1, runs_again=False)
 
 
 def submitted(bench: Bench, tool: Tool, count: int, runs_again: bool, with_memory: bool = False) -> Record:
     """Seconds of the first run and of the identical second one, with the second one's requests."""
+    bench.cluster.wait_for_rest()
     with fresh(bench, count) as jobs:
         command, log = tool.command(bench, jobs), jobs.directory / "log"
         first = run(command, bench.environment, log, with_memory)
@@ -57,9 +58,10 @@ def submitted(bench: Bench, tool: Tool, count: int, runs_again: bool, with_memor
         if made != count:
             raise RuntimeError(f"{tool.name} has made {made} jobs instead of {count}:\n{first.output[-3000:]}")
         record: Record = {"memory": first.peak} if with_memory else {"first": first.seconds}
+        # The operator has its own work with new jobs, which is not to slow down what comes next.
+        bench.cluster.wait_for_condition(jobs.namespace, SUBMITTED, count)
         if runs_again:
-            # The operator has its own work with new jobs.
-            bench.cluster.wait_for_condition(jobs.namespace, SUBMITTED, count)
+            bench.cluster.wait_for_rest()
             before = bench.cluster.requests()
             record["second"] = run(command, bench.environment, log).seconds
             requests = bench.cluster.requests().since(before)
@@ -71,6 +73,7 @@ def submitted(bench: Bench, tool: Tool, count: int, runs_again: bool, with_memor
 
 def idle_requests(bench: Bench, seconds: float = 10.0) -> float:
     """Requests a second that the cluster makes of itself."""
+    bench.cluster.wait_for_rest()
     before = bench.cluster.requests()
     time.sleep(seconds)
     return sum(bench.cluster.requests().since(before).values()) / seconds
@@ -136,6 +139,3 @@ def memory(bench: Bench, tool: Tool | None, count: int) -> int:
     if tool is None:
         return start_of_ansible(bench, with_memory=True).peak
     return int(submitted(bench, tool, count, runs_again=False, with_memory=True)["memory"])
-
-
-__all__ = ["PING", "followed", "idle_requests", "memory", "noticed", "start_of_ansible", "submitted", "warm_up"]

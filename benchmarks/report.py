@@ -10,11 +10,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from .tools import PING, TFJOB
+from .tools import PING, SUBMITTERS, TFJOB, WAITERS
 
 Results = Mapping[str, Mapping[str, Any]]
 WRITES = ("POST", "PUT", "PATCH", "APPLY", "DELETE")
 NOTHING = "-"
+# As all tables have them.
+NAMES = dict.fromkeys([PING, *(tool.name for tool in (*SUBMITTERS, *WAITERS))])
 
 INTRODUCTION = """\
 # Benchmarks
@@ -42,6 +44,7 @@ def text(results: Results, image: str) -> str:
         ("notice", "## From the job's end to the tool's answer", _notice),
         ("memory", "## Peak memory", _memory),
         ("follow", "## Memory while jobs are followed", _follow),
+        ("machine", "## The commands", _commands),
     ]
     return "\n".join(
         [INTRODUCTION, *(f"{title}\n\n{part(results)}" for needed, title, part in parts if results.get(needed))]
@@ -71,7 +74,8 @@ def start_of(results: Results) -> float:
 
 
 def _names(found: Mapping[tuple[str, str], Any]) -> list[str]:
-    return list(dict.fromkeys(name for name, _part in found))
+    names = {name for name, _part in found}
+    return [name for name in NAMES if name in names]
 
 
 def _counts(found: Mapping[tuple[str, str], Any]) -> list[int]:
@@ -102,8 +106,8 @@ def _submit(results: Results) -> str:
         for name in _names(found)
     ]
     return (
-        f"Seconds of the whole process for N new, suspended TFJobs in a fresh namespace; {_runs(found)}. Of those of "
-        f"Ansible, {number(start_of(results))} s are its own start, measured by a playbook with one ping.\n\n"
+        f"Seconds of the whole process for N new, suspended TFJobs in a fresh namespace; {_runs(found)}. With Ansible "
+        f"its own start is contained, {number(start_of(results))} s by a playbook with one ping.\n\n"
         + table(["N", *map(str, counts)], rows)
         + "\n"
         + _losses(results, counts)
@@ -198,6 +202,11 @@ def _follow(results: Results) -> str:
     )
 
 
+def _commands(results: Results) -> str:
+    told = [f"{name}:\n\n```text\n{command}\n```\n" for name, command in results["machine"]["commands"].items()]
+    return "For one job. N jobs are N documents, lines or entries, with `--seed` from 0 to N - 1.\n\n" + "\n".join(told)
+
+
 def _mebibytes(kibibytes: int | None) -> str:
     return NOTHING if kibibytes is None else f"{kibibytes / 1024:.0f}"
 
@@ -245,7 +254,7 @@ def _at_once(results: Results) -> Iterable[Goal]:
 
 
 def _beside_k8s(results: Results) -> Iterable[Goal]:
-    for peer, count, factor in (("k8s, loop", 20, 10), ("k8s, list", 500, 5)):
+    for peer, count, factor in (("k8s (loop)", 20, 10), ("k8s (list)", 500, 5)):
         own, other = seconds_of(results, TFJOB, count), seconds_of(results, peer, count)
         if own and other:
             times = other / own

@@ -19,8 +19,8 @@ from .processes import CHECKOUT
 CLIENTS = Path(__file__).parent / "clients"
 CACHE = CHECKOUT / ".cache" / "benchmarks"
 SDK_PYTHON = CACHE / "venv" / "bin" / "python"
-PING = "ansible-playbook, ping"
-TFJOB = "tfjob, src"
+PING = "ansible-playbook (ping)"
+TFJOB = "tfjob (src)"
 # Of those that wait and are not told of a failure.
 PATIENCE = 30
 
@@ -119,12 +119,12 @@ SUBMITTERS = [
     Tool("kubectl create", _kubectl("create"), is_repeatable=False),
     Tool("kubectl apply", _kubectl("apply")),
     Tool("SDK", lambda bench, jobs: _sdk(bench, jobs, "submit", str(jobs.lines)), is_repeatable=False),
-    Tool("k8s, src", _module("kubernetes.core.k8s")),
-    Tool("k8s, list", _k8s_by_list),
-    Tool("k8s, loop", _k8s_by_loop, most=20),
+    Tool("k8s (src)", _module("kubernetes.core.k8s")),
+    Tool("k8s (list)", _k8s_by_list),
+    Tool("k8s (loop)", _k8s_by_loop, most=20),
     Tool(TFJOB, _module("mlstack.kubernetes.tfjob", wait=False)),
-    Tool("tfjob, src, no preflight", _module("mlstack.kubernetes.tfjob", wait=False, preflight=False)),
-    Tool("tfjob, jobs", _tfjob_by_options),
+    Tool("tfjob (src) no preflight", _module("mlstack.kubernetes.tfjob", wait=False, preflight=False)),
+    Tool("tfjob (jobs)", _tfjob_by_options),
 ]
 
 
@@ -147,7 +147,7 @@ _K8S_WAIT = {"wait": True, "wait_condition": {"type": "Succeeded", "status": "Tr
 WAITERS = [
     Waiter("tfjob", _module("mlstack.kubernetes.tfjob")),
     Waiter("kubectl wait", _kubectl_wait, is_told_of_failure=False),
-    Waiter("k8s, wait_condition", _module("kubernetes.core.k8s", **_K8S_WAIT), interval=5, is_told_of_failure=False),
+    Waiter("k8s (wait_condition)", _module("kubernetes.core.k8s", **_K8S_WAIT), interval=5, is_told_of_failure=False),
     Waiter("SDK", lambda bench, jobs: _sdk(bench, jobs, "wait", jobs.name), interval=15),
 ]
 FOLLOW = _module("mlstack.kubernetes.tfjob", wait_timeout=3600)

@@ -77,6 +77,7 @@ def _overview(document: Json) -> Html:
         [
             badge(job["passed"]),
             tag("a", job["job"]["name"], href=f"#job-{number}"),
+            str(len(job["unmet"])),
             job["state"],
             seconds(job["duration"]),
             str(len(job["replicas"])),
@@ -84,13 +85,12 @@ def _overview(document: Json) -> Html:
                 figures(job["metrics"][name]["final"]) if name in job["metrics"] else "-"
                 for name in _metric_names(jobs)
             ),
-            str(len(job["unmet"])),
         ]
         for number, job in enumerate(jobs, 1)
     ]
     names = _metric_names(jobs)
-    headings = ["verdict", "job", "state", "duration", "replicas", *(f"final {name}" for name in names), "unmet"]
-    classes = ["short", "name", "short", *["number"] * (len(headings) - 3)]
+    headings = ["verdict", "job", "unmet", "state", "duration", "replicas", *(f"final {name}" for name in names)]
+    classes = ["short", "name", "number", "short", *["number"] * (len(headings) - 4)]
     return tag(
         "header",
         tag("h1", f"{passed} of {total} training jobs are as wanted"),

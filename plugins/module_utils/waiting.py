@@ -170,10 +170,18 @@ class Wait:
         self._open[course] = _Watched(Patience(self._limits.grace, self._limits.grace_for), time.monotonic())
         self._by_name[course.namespace, course.name] = course
         self._by_uid[course.live["metadata"]["uid"]] = course
-        # A stream may have brought what belongs to it before it was known.
-        for source in ("jobs", "pods"):
-            stream = f"{source} {course.namespace}"
-            self._take_in([Change(stream, name, item) for name, item in picture.objects[stream].items()])
+        # The streams may have brought it before it was known here; a pod belongs to a job that is known.
+        jobs = f"jobs {course.namespace}"
+        if item := picture.objects[jobs].get(course.name):
+            self._take_in([Change(jobs, course.name, item)])
+        pods = f"pods {course.namespace}"
+        self._take_in(
+            [
+                Change(pods, name, item)
+                for name, item in picture.objects[pods].items()
+                if as_dict(item["metadata"].get("labels")).get(JOB_NAME_LABEL) == course.name
+            ]
+        )
 
     # -- what the streams tell
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (CHECKOUT / "roles").iterdir() if path.is_dir())
 # Roles that other roles include. They are no components: nothing of theirs is to be verified or removed by itself.
-HELPERS = {"go_programs", "supervised_service", "supply"}
+HELPERS = {"busybox_image", "go_programs", "supervised_service", "supply"}
 COMPONENTS = [role for role in ROLES if role not in HELPERS]
 
 
@@ -83,3 +84,13 @@ def test_readme_names_every_input(role: str) -> None:
 def test_role_needs_the_ansible_of_the_collection(role: str) -> None:
     needed = yaml.safe_load((CHECKOUT / "meta/runtime.yml").read_text())["requires_ansible"]
     assert f">={read(role, 'meta/main.yml')['galaxy_info']['min_ansible_version']}.0" == needed
+
+
+@pytest.mark.parametrize("role", ["training_operator", "volcano"])
+def test_default_version_is_the_one_that_is_compiled(role: str) -> None:
+    go_mod = (CHECKOUT / "roles" / role / "files/programs/go.mod").read_text()
+    tools = set(re.findall(r"^(?:tool )?\s*(\S+)/cmd/", go_mod, re.MULTILINE))
+    versions = {
+        module: version for module, version in re.findall(r"(\S+) (v\S+) // indirect", go_mod) if module in tools
+    }
+    assert versions == dict.fromkeys(tools, defaults(role)[f"{role}_version"])
