@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Mapping
@@ -300,10 +299,8 @@ def spec_hash(job: Json) -> str:
 
 
 def with_hash(job: Json) -> Json:
-    hashed = copy.deepcopy(job)
-    annotations = hashed["metadata"].get("annotations") or {}
-    hashed["metadata"]["annotations"] = {**annotations, SPEC_HASH: spec_hash(job)}
-    return hashed
+    annotations = {**as_dict(job["metadata"].get("annotations")), SPEC_HASH: spec_hash(job)}
+    return {**job, "metadata": {**job["metadata"], "annotations": annotations}}
 
 
 def desired_part(job: Json) -> Json:
