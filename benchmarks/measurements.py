@@ -117,7 +117,7 @@ def _answer(ended: Ended) -> float:
 
 
 def followed(bench: Bench, count: int) -> Record:
-    """Memory (KiB) of tfjob that follows `count` running jobs, at the begin and at the end of a minute."""
+    """Memory (KiB) of tfjob that follows `count` running jobs, at five moments of a minute."""
     with bench.cluster.room_for(count), fresh(bench, count, workers=0, suspend=False) as jobs:
         process = Running(FOLLOW(bench, jobs), bench.environment, jobs.directory / "log")
         try:
@@ -132,7 +132,8 @@ def followed(bench: Bench, count: int) -> Record:
                 raise RuntimeError(f"tfjob has not waited:\n{process.finish().output[-3000:]}")
         finally:
             process.stop()
-    return {"begin": looks[0], "end": looks[-1], "peak": max(looks)}
+    quarter = (len(looks) - 1) // 4
+    return {"looks": looks[:: quarter or 1][:5], "peak": max(looks)}
 
 
 def memory(bench: Bench, tool: Tool | None, count: int) -> int:

@@ -194,11 +194,11 @@ def _memory(results: Results) -> str:
 
 def _follow(results: Results) -> str:
     rows = [
-        [count, *(_mebibytes(record[key]) for key in ("begin", "end", "peak"))]
+        [count, *map(_mebibytes, record["looks"]), _mebibytes(record["peak"])]
         for count, record in results["follow"].items()
     ]
     return "MiB of `ansible-playbook` with `tfjob` that waits for N running jobs, in a minute.\n\n" + table(
-        ["N", "begin", "end", "peak"], rows
+        ["N", "at its begin", "15 s", "30 s", "45 s", "60 s", "peak"], rows
     )
 
 
