@@ -36,6 +36,7 @@ class Choice:
     runs: int
     results: Path
     report: Path
+    note: str
 
     def has(self, tool: Tool | Waiter) -> bool:
         return not self.tools or tool.name in self.tools
@@ -53,6 +54,7 @@ def chosen(arguments: Sequence[str]) -> Choice:
     parser.add_argument("--runs", type=int, default=3, help=f"runs whose median counts; one from {LARGE} jobs on")
     parser.add_argument("--results", type=Path, default=CACHE / "results.json", help="what is known from earlier runs")
     parser.add_argument("--report", type=Path, default=CHECKOUT / "docs" / "benchmarks.md")
+    parser.add_argument("--note", default="", help="what the reader has to know of the circumstances")
     options = vars(parser.parse_args(arguments))
     options["kubectl"] = options["kubectl"] or options["kubeconfig"].parent / "bin" / "kubectl"
     known = {tool.name for tool in (*SUBMITTERS, *WAITERS)}
@@ -90,14 +92,15 @@ def case(name: str, part: object) -> str:
 
 
 def submit(bench: Bench, choice: Choice, results: Results) -> None:
-    starts = [measurements.start_of_ansible(bench).seconds for _ in range(choice.runs)]
-    results.keep("start", PING, starts)
     results.keep("start", "idle", measurements.idle_requests(bench))
     for count in choice.jobs:
         tools = [tool for tool in SUBMITTERS if choice.has(tool) and count <= tool.most]
         records: dict[str, list[measurements.Record]] = {tool.name: [] for tool in tools}
         # Side by side: what slows the machine down for a while meets all.
+        starts: list[float] = []
         for _ in range(1 if count >= LARGE else choice.runs):
+            starts.append(measurements.start_of_ansible(bench).seconds)
+            results.keep("start", case(PING, count), starts)
             for tool in tools:
                 records[tool.name].append(measurements.submitted(bench, tool, count, tool.is_repeatable))
                 results.keep("submit", case(tool.name, count), records[tool.name])
@@ -141,7 +144,8 @@ def main(arguments: Sequence[str]) -> None:
     measurements.warm_up(bench, [tool for tool in SUBMITTERS if choice.has(tool)])
     for name in choice.only:
         MEASUREMENTS[name](bench, choice, results)
-    results.keep("machine", "facts", describe(bench))
+    circumstances = {"Circumstances": choice.note} if choice.note else {}
+    results.keep("machine", "facts", {**describe(bench), **circumstances})
     results.keep("machine", "commands", commands(bench))
     write(results, choice.report)
 
