@@ -21,7 +21,7 @@ NAMES = dict.fromkeys([PING, *(tool.name for tool in (*SUBMITTERS, *WAITERS))])
 INTRODUCTION = """\
 # Benchmarks
 
-The job modules beside other ways to submit and to follow training jobs, on one machine and in one run, against a
+The job modules beside other ways to submit and to follow training jobs, on one machine, against a
 real API server and training operator. Nodes are simulated. Written by `make bench`; [how it is
 measured](../benchmarks/README.md).
 """
@@ -286,7 +286,7 @@ def draw(results: Results, path: Path) -> None:
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.minorticks_off()
     axes.grid(True, alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.02, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
     pyplot.close(figure)
