@@ -98,6 +98,14 @@ def failed_containers(pod: Json) -> list[Json]:
     return failed
 
 
+def tail_of_failure(api: KubeApi, namespace: str, name: str, pod: Json) -> list[str] | None:
+    """The last words of the container of a pod that has ended badly; None where none has."""
+    failed = failed_containers(pod)
+    if not failed:
+        return None
+    return tail_of_log(api, namespace, name, failed[-1]["name"], failed[-1]["previous"])
+
+
 def diagnose(
     kind: JobKind,
     job: Json,

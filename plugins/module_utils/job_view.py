@@ -12,7 +12,7 @@ from typing import Any
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.diagnosis import (
     diagnose,
     failed_containers,
-    tail_of_log,
+    tail_of_failure,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
     SPEC_HASH,
@@ -139,16 +139,12 @@ def explain(api: KubeApi, kind: JobKind, job: Json, pods: Mapping[str, Json], ev
     """The diagnosis of a job that has failed, lost a replica or is stuck; None for one that is well."""
     events = list(events)
     troubles = [] if is_finished(job) else list(find_stuck(kind, job, pods, events))
-    failed = {name: failed_containers(pod) for name, pod in pods.items()}
-    is_hurt = any(not container["previous"] for containers in failed.values() for container in containers)
+    is_hurt = any(not container["previous"] for pod in pods.values() for container in failed_containers(pod))
     if not troubles and not is_hurt and state_of(job) != FAILED:
         return None
     namespace = job["metadata"]["namespace"]
-    logs = {
-        name: tail_of_log(api, namespace, name, containers[-1]["name"], containers[-1]["previous"])
-        for name, containers in failed.items()
-        if containers
-    }
+    tails = {name: tail_of_failure(api, namespace, name, pod) for name, pod in pods.items()}
+    logs = {name: tail for name, tail in tails.items() if tail is not None}
     return diagnose(kind, job, pods, events, logs, troubles)
 
 

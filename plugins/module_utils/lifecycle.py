@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from re import Pattern
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.course import Course, JobError, decided
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.diagnosis import failed_containers, tail_of_log
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.diagnosis import tail_of_failure
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_logs import JobLogs
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
     API_VERSION,
@@ -433,15 +433,17 @@ class Lifecycle:
                 course.take_in_pod(name, pod)
             logs.take_in(course)
         logs.finish(courses)
-        for course in failed if self._options.wait else []:
-            course.events = {
-                event["metadata"]["name"]: event
-                for event in self._list(events_path(course.namespace), {"fieldSelector": "type=Warning"})
-            }
+        to_explain = failed if self._options.wait else []
+        warnings = {
+            namespace: self._list(events_path(namespace), {"fieldSelector": "type=Warning"})
+            for namespace in {course.namespace for course in to_explain}
+        }
+        for course in to_explain:
+            course.events = {event["metadata"]["name"]: event for event in warnings[course.namespace]}
             for name, pod in course.pods.items():
-                if ended := failed_containers(pod):
-                    container, is_previous = ended[-1]["name"], ended[-1]["previous"]
-                    course.logs[name] = tail_of_log(self._api, course.namespace, name, container, is_previous)
+                tail = tail_of_failure(self._api, course.namespace, name, pod)
+                if tail is not None:
+                    course.logs[name] = tail
             course.error = course.failure(f"{course.title} failed earlier.")
 
     def _pods_of(self, course: Course) -> dict[str, Json]:

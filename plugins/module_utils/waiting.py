@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.capacity import could_ever_fit
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.course import Course
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.diagnosis import failed_containers, tail_of_log
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.diagnosis import failed_containers, tail_of_failure
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_logs import JobLogs, has_logged_since
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import JobKind, as_dict, deciding_replicas
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import (
@@ -130,9 +130,9 @@ class Wait:
         # Of jobs and of pods, which events refer to.
         self._by_uid: dict[str, Course] = {}
         self._by_pod: dict[tuple[str, str], Course] = {}
-        self._early_events: dict[str, list[Json]] = {}
+        self._early_events: dict[str, dict[str, Json]] = {}
         self._executor = ThreadPoolExecutor(REQUESTS_AT_ONCE)
-        self._tails: dict[tuple[Course, str], Future[list[str]]] = {}
+        self._tails: dict[tuple[Course, str], Future[list[str] | None]] = {}
 
     def follow(self, courses: Sequence[Course], start: Callable[[Course], None], at_once: int) -> None:
         """Until all have ended; the error of one that came to no good end is left in it.
@@ -222,8 +222,7 @@ class Wait:
                 return None
             uid = item["metadata"]["uid"]
             self._by_pod[namespace, name] = self._by_uid[uid] = course
-            for event in self._early_events.pop(uid, []):
-                course.events[event["metadata"]["name"]] = event
+            course.events.update(self._early_events.pop(uid, {}))
         if course is not None:
             course.take_in_pod(name, item)
             self._fetch_tails(course)
@@ -236,19 +235,18 @@ class Wait:
             return None
         uid = str(as_dict(item.get("involvedObject")).get("uid"))
         course = self._by_uid.get(uid)
-        if course is None:
-            self._early_events.setdefault(uid, []).append(item)
-        else:
-            course.events[item["metadata"]["name"]] = item
+        # By its name, as one event is told again and again while its count grows.
+        events = self._early_events.setdefault(uid, {}) if course is None else course.events
+        events[item["metadata"]["name"]] = item
         return course
 
     def _fetch_tails(self, course: Course) -> None:
         """Tails of logs are read when a container fails: later its pod may be gone."""
         for name in course.present_pods:
-            if (course, name) not in self._tails and (failed := failed_containers(course.pods[name])):
-                container, is_previous = failed[-1]["name"], failed[-1]["previous"]
+            pod = course.pods[name]
+            if (course, name) not in self._tails and failed_containers(pod):
                 self._tails[course, name] = self._executor.submit(
-                    tail_of_log, self._api, course.namespace, name, container, is_previous
+                    tail_of_failure, self._api, course.namespace, name, pod
                 )
 
     # -- whether there is something to wait for
@@ -362,5 +360,5 @@ class Wait:
         for name in course.pods:
             if (course, name) in self._tails:
                 with contextlib.suppress(TimeoutError):
-                    course.logs[name] = self._tails[course, name].result(TAIL_SECONDS)
+                    course.logs[name] = self._tails[course, name].result(TAIL_SECONDS) or []
         course.error = course.failure(headline, troubles)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from .conftest import HOME, NODE, playbook
+from .conftest import HOME, NODE, playbook, processes_of
 
 SYSCTLS = [
     "kernel/panic",
@@ -31,19 +31,6 @@ def machine() -> dict[str, object]:
     }
 
 
-def processes() -> list[str]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
-            except OSError:
-                continue
-            if str(HOME) in command:
-                found.append(command)
-    return found
-
-
 def test_nothing_is_left() -> None:
     assert playbook("playbooks/remove.yaml").status == 0
     before = machine()
@@ -51,11 +38,11 @@ def test_nothing_is_left() -> None:
     assert machine() == before
     assert playbook("playbooks/ai.yaml", "--tags", "registry,local_cluster").status == 0
     assert NODE in machine()["namespaces"]  # type: ignore[operator]
-    assert processes()
+    assert processes_of(str(HOME))
 
     assert playbook("playbooks/remove.yaml").status == 0
     assert machine() == before
-    assert processes() == []
+    assert processes_of(str(HOME)) == []
     assert not HOME.exists()
     assert not Path("/run/mlstack/mlstack-test").exists()
 
