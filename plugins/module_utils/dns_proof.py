@@ -1,0 +1,385 @@
+# Copyright: mlstack.kubernetes contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+"""Asks the cluster's DNS from a pod on every node: what is asked, the pods that ask, and what they were told."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.corefile import names_pods
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import as_dict, as_list
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import (
+    ApiError,
+    Json,
+    KubeApi,
+    core_path,
+    pods_path,
+)
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import CONTAINER_REASONS, IMAGE_REASONS
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.watch import Picture, Source
+
+NAMESPACE = "cluster-dns-verify"
+SERVICE = "kubernetes.default"
+# Where the DNS is: its namespace, the labels of its Service and of its pods, its ConfigMap. OpenShift has its own.
+PLACES = (
+    ("kube-system", "k8s-app=kube-dns", "k8s-app=kube-dns", "coredns"),
+    (
+        "openshift-dns",
+        "dns.operator.openshift.io/owning-dns=default",
+        "dns.operator.openshift.io/daemonset-dns=default",
+        "dns-default",
+    ),
+)
+# The annotation of nodes on which no container runs.
+SIMULATED = "kwok.x-k8s.io/node"
+# Reserved for documentation (RFC 5737, RFC 3849): nobody has these addresses, and nobody is to connect to them.
+ENDPOINTS = {4: ("192.0.2.1", "192.0.2.2"), 6: ("2001:db8::1", "2001:db8::2")}
+DELETION_SECONDS = 60.0
+LOG_SECONDS = 10.0
+
+
+class NoDnsError(Exception):
+    """The cluster has no DNS that could be proved."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked, and how long anything may take."""
+
+    image: str
+    program: str
+    domain: str = "cluster.local"
+    external_names: Sequence[str] = ()
+    lookups: int = 50
+    # Milliseconds that 99 of 100 look-ups may take.
+    latency_limit: float = 1000.0
+    # Seconds: for one look-up, and for all pods.
+    timeout: float = 2.0
+    wait_timeout: float = 120.0
+
+
+@dataclass
+class Cluster:
+    """What the API knows of the DNS and the nodes."""
+
+    # The DNS's Service, as namespace/name, its addresses and its selector.
+    service: str
+    addresses: list[str]
+    selector: dict[str, str]
+    # How many of its endpoints are ready, and the pods behind it with what is wrong with them, if anything.
+    ready: int
+    pods: dict[str, str]
+    # None where it is not a CoreDNS, or its ConfigMap may not be read.
+    corefile: str | None
+    # Address of the Service kubernetes.default, which is looked up.
+    kubernetes: str
+    nodes: list[str] = field(default_factory=list)
+    # Nodes from which nothing is asked, with the reason.
+    left_out: dict[str, str] = field(default_factory=dict)
+    # Nodes from which something should be asked, and cannot.
+    broken: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def has_pod_names(self) -> bool:
+        return self.corefile is None or names_pods(self.corefile)
+
+
+def see(api: KubeApi) -> Cluster:
+    service, pod_labels, config_map = _find_service(api)
+    namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
+    spec = as_dict(service.get("spec"))
+    slices = api.get(
+        f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices",
+        {"labelSelector": f"kubernetes.io/service-name={name}"},
+    )
+    pods = api.get(pods_path(namespace), {"labelSelector": pod_labels})
+    cluster = Cluster(
+        service=f"{namespace}/{name}",
+        addresses=_addresses(spec),
+        selector={str(key): str(value) for key, value in as_dict(spec.get("selector")).items()},
+        ready=len({address for part in as_list(slices.get("items")) for address in _ready_addresses(part)}),
+        pods={pod["metadata"]["name"]: trouble_of(pod) for pod in as_list(pods.get("items"))},
+        corefile=_corefile(api, namespace, config_map),
+        kubernetes=_addresses(as_dict(api.get(core_path("default", "services", "kubernetes")).get("spec")))[0],
+    )
+    for node in as_list(api.get("/api/v1/nodes", {}).get("items")):
+        _sort_in(cluster, node)
+    return cluster
+
+
+def _find_service(api: KubeApi) -> tuple[Json, str, str]:
+    for namespace, labels, pod_labels, config_map in PLACES:
+        services = api.get(f"/api/v1/namespaces/{namespace}/services", {"labelSelector": labels})
+        # Beside the one that pods use there may be a headless one for metrics.
+        for service in as_list(services.get("items")):
+            if _addresses(as_dict(service.get("spec"))):
+                return service, pod_labels, config_map
+    raise NoDnsError(
+        "The namespace kube-system has no Service with the label k8s-app=kube-dns, by which pods find the cluster's "
+        "DNS. Install CoreDNS with such a Service, at the address that the kubelets' clusterDNS names."
+    )
+
+
+def _ready_addresses(endpoint_slice: Json) -> Iterator[str]:
+    for endpoint in as_list(endpoint_slice.get("endpoints")):
+        # What is not said means ready.
+        if as_dict(endpoint.get("conditions")).get("ready") is not False:
+            yield from map(str, as_list(endpoint.get("addresses")))
+
+
+def _addresses(spec: Json) -> list[str]:
+    several = as_list(spec.get("clusterIPs")) or [spec.get("clusterIP")]
+    return [str(address) for address in several if address not in (None, "", "None")]
+
+
+def _corefile(api: KubeApi, namespace: str, config_map: str) -> str | None:
+    try:
+        data = as_dict(api.get(core_path(namespace, "configmaps", config_map)).get("data"))
+    except ApiError as error:
+        if error.status in (403, 404):
+            return None
+        raise
+    return str(data["Corefile"]) if "Corefile" in data else None
+
+
+def _sort_in(cluster: Cluster, node: Json) -> None:
+    metadata, spec = node["metadata"], as_dict(node.get("spec"))
+    name = metadata["name"]
+    system = as_dict(metadata.get("labels")).get("kubernetes.io/os", "linux")
+    ready = {
+        condition.get("type"): condition for condition in as_list(as_dict(node.get("status")).get("conditions"))
+    }.get("Ready", {})
+    if SIMULATED in as_dict(metadata.get("annotations")):
+        cluster.left_out[name] = "simulated"
+    elif system != "linux":
+        cluster.left_out[name] = f"runs {system}"
+    elif spec.get("unschedulable"):
+        cluster.left_out[name] = "cordoned"
+    elif ready.get("status") != "True":
+        cluster.broken[name] = f"the node is not ready ({ready.get('message') or 'it has never been'})"
+    else:
+        cluster.nodes.append(name)
+
+
+def trouble_of(pod: Json) -> str:
+    """Why a pod is not ready; empty where it is."""
+    status = as_dict(pod.get("status"))
+    conditions = {condition.get("type"): condition for condition in as_list(status.get("conditions"))}
+    if as_dict(conditions.get("Ready")).get("status") == "True":
+        return ""
+    for container in as_list(status.get("containerStatuses")):
+        waiting = as_dict(as_dict(container.get("state")).get("waiting"))
+        if waiting.get("reason"):
+            return _joined(waiting)
+    scheduled = as_dict(conditions.get("PodScheduled"))
+    if scheduled.get("status") == "False":
+        return _joined(scheduled)
+    return _joined(status) or str(status.get("phase") or "not ready")
+
+
+def _joined(state: Json) -> str:
+    return ": ".join(str(state[key]) for key in ("reason", "message") if state.get(key))
+
+
+# -- what is asked
+
+
+def questions(plan: Plan, cluster: Cluster) -> Json:
+    """What the program in each pod is told to ask."""
+    address = ipaddress.ip_address(cluster.kubernetes)
+    kind = "A" if address.version == 4 else "AAAA"
+    first, second = ENDPOINTS[address.version]
+    service, headless = f"{SERVICE}.svc.{plan.domain}.", f"headless.{NAMESPACE}.svc.{plan.domain}."
+    checks = [
+        _check("service", SERVICE, kind, [cluster.kubernetes]),
+        _check("service", service, kind, [cluster.kubernetes]),
+        _check("headless", "headless", kind, [first, second], fresh=True),
+        _check("headless", headless, kind, [first, second], fresh=True),
+        _check("headless", f"first.{headless}", kind, [first], fresh=True),
+        _check("reverse", f"{address.reverse_pointer}.", "PTR", [service]),
+    ]
+    if cluster.has_pod_names:
+        checks.append(_check("pod", "{address}." + f"{NAMESPACE}.pod.{plan.domain}.", kind, ["{address}"], fresh=True))
+    for name in plan.external_names:
+        bare = name.rstrip(".")
+        checks += [_check("external", bare, kind, []), _check("external", f"{bare}.", kind, [])]
+    return {
+        "checks": checks,
+        "lookups": plan.lookups,
+        "measured": {"name": service, "type": kind},
+        "timeout": plan.timeout,
+    }
+
+
+def _check(check: str, name: str, kind: str, expected: list[str], fresh: bool = False) -> Json:
+    return {"check": check, "name": name, "type": kind, "expected": expected, "fresh": fresh}
+
+
+def objects(plan: Plan, cluster: Cluster) -> list[tuple[str, Json]]:
+    """What is made for the proof, each with the path where it is made. The names come first: the pods take longer."""
+    version = ipaddress.ip_address(cluster.kubernetes).version
+    first, second = ENDPOINTS[version]
+    labels = {"app.kubernetes.io/part-of": "cluster-dns", "app.kubernetes.io/managed-by": "mlstack"}
+    ports = [{"name": "none", "port": 9, "protocol": "TCP"}]
+    core, discovery = f"/api/v1/namespaces/{NAMESPACE}", f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}"
+    return [
+        (
+            "/api/v1/namespaces",
+            {
+                "metadata": {
+                    "name": NAMESPACE,
+                    "labels": {**labels, "pod-security.kubernetes.io/enforce": "restricted"},
+                }
+            },
+        ),
+        # Pods that are made at once would have to wait for the namespace's own account.
+        (f"{core}/serviceaccounts", {"metadata": {"name": "probe"}, "automountServiceAccountToken": False}),
+        (f"{core}/services", {"metadata": {"name": "headless"}, "spec": {"clusterIP": "None", "ports": ports}}),
+        (
+            f"{discovery}/endpointslices",
+            {
+                "metadata": {"name": "headless", "labels": {**labels, "kubernetes.io/service-name": "headless"}},
+                "addressType": f"IPv{version}",
+                "ports": ports,
+                "endpoints": [
+                    {"addresses": [first], "hostname": "first", "conditions": {"ready": True}},
+                    {"addresses": [second], "hostname": "second", "conditions": {"ready": True}},
+                ],
+            },
+        ),
+        (
+            f"{core}/configmaps",
+            {
+                "metadata": {"name": "probe"},
+                "data": {"dns_probe.py": plan.program, "plan.json": json.dumps(questions(plan, cluster))},
+            },
+        ),
+        *((f"{core}/pods", _pod(f"probe-{index}", node, plan)) for index, node in enumerate(cluster.nodes)),
+    ]
+
+
+def _pod(name: str, node: str, plan: Plan) -> Json:
+    return {
+        "metadata": {"name": name},
+        "spec": {
+            # Not by the scheduler: the question is the node's DNS, not whether it has room. Every taint is borne,
+            # since pods for GPUs bear those of their nodes too.
+            "nodeName": node,
+            "tolerations": [{"operator": "Exists"}],
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": 0,
+            "serviceAccountName": "probe",
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65532,
+                "runAsGroup": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": "probe",
+                    "image": plan.image,
+                    "command": ["python3", "-B", "/probe/dns_probe.py", "/probe/plan.json"],
+                    "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+                    "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "readOnlyRootFilesystem": True,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                    "volumeMounts": [{"name": "probe", "mountPath": "/probe", "readOnly": True}],
+                }
+            ],
+            "volumes": [{"name": "probe", "configMap": {"name": "probe"}}],
+        },
+    }
+
+
+# -- the pods that ask
+
+
+def ask_everywhere(api: KubeApi, plan: Plan, cluster: Cluster) -> dict[str, Json | str]:
+    """Of each node what its pod was told, or why it could not ask. Nobody waits until everything is deleted again."""
+    # What an interrupted proof left, or one that has just ended.
+    if _delete(api):
+        _await_deletion(api)
+    try:
+        for path, body in objects(plan, cluster):
+            api.create(path, body)
+        pods = _await_end(api, plan, cluster)
+        return {pod["spec"]["nodeName"]: _told(api, plan, pod) for pod in pods}
+    finally:
+        _delete(api)
+
+
+def _delete(api: KubeApi) -> bool:
+    """Delete the namespace and all that is in it; whether there was one."""
+    try:
+        api.delete(core_path("", "namespaces", NAMESPACE))
+    except ApiError as error:
+        if error.status == 404:
+            return False
+        # It is being deleted.
+        if error.status != 409:
+            raise
+    return True
+
+
+def _await_deletion(api: KubeApi) -> None:
+    source = Source("/api/v1/namespaces", {"fieldSelector": f"metadata.name={NAMESPACE}"})
+    with Picture(api, {"namespaces": source}) as picture:
+        for _changes in picture.updates(time.monotonic() + DELETION_SECONDS):
+            if "namespaces" in picture.known and NAMESPACE not in picture.objects["namespaces"]:
+                return
+    raise ApiError(
+        409,
+        "Conflict",
+        f"The namespace {NAMESPACE} of an earlier proof is still being deleted after {DELETION_SECONDS:.0f} s. Look "
+        f"what holds it up: kubectl get namespace {NAMESPACE} -o yaml.",
+    )
+
+
+def _await_end(api: KubeApi, plan: Plan, cluster: Cluster) -> list[Json]:
+    """The pods as they are when each has ended or cannot begin, or when time is up."""
+    with Picture(api, {"pods": Source(pods_path(NAMESPACE))}) as picture:
+        pods = picture.objects["pods"]
+        for _changes in picture.updates(time.monotonic() + plan.wait_timeout):
+            if len(pods) >= len(cluster.nodes) and all(map(_is_over, pods.values())):
+                break
+        return list(pods.values())
+
+
+def _is_over(pod: Json) -> bool:
+    if as_dict(pod.get("status")).get("phase") in ("Succeeded", "Failed"):
+        return True
+    reason = trouble_of(pod).partition(":")[0]
+    # The first failure of a pull may be a passing one.
+    return reason != "ErrImagePull" and reason in (*IMAGE_REASONS, *CONTAINER_REASONS)
+
+
+def _told(api: KubeApi, plan: Plan, pod: Json) -> Json | str:
+    phase = as_dict(pod.get("status")).get("phase")
+    if phase not in ("Succeeded", "Failed"):
+        return f"the probe did not begin within {plan.wait_timeout:g} s ({trouble_of(pod)})"
+    if phase == "Failed" and not as_list(as_dict(pod.get("status")).get("containerStatuses")):
+        return f"the node refused the probe ({trouble_of(pod)})"
+    lines = api.lines(f"{pods_path(NAMESPACE, pod['metadata']['name'])}/log", {}, LOG_SECONDS)
+    try:
+        log = [line for line in lines if line.strip()]
+    finally:
+        lines.close()
+    last_line = log[-1] if log else "it printed nothing"
+    if phase == "Failed":
+        return f"the probe failed ({last_line})"
+    try:
+        result: Json = json.loads(last_line)
+    except ValueError:
+        return f"the probe printed what cannot be read ({last_line[:200]})"
+    return result
