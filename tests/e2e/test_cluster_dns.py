@@ -1,0 +1,101 @@
+"""The cluster's DNS: proved from every node, and what is told when it is broken on purpose."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from .conftest import Run, kubectl, playbook, wait_for
+
+PLAYBOOK = ("playbooks/ai.yaml", "--tags", "cluster_dns")
+NODES = ["mlstack-test-node-1", "mlstack-test-node-2"]
+SERVICE = ("service", "kube-dns", "--namespace=kube-system")
+
+
+def rows(run: Run) -> dict[str, list[str]]:
+    """The table's rows by node."""
+    found = [line.strip(" -").split() for line in run.output.splitlines() if "[ms]" not in line]
+    return {words[0]: words[1:] for words in found if words and words[0] in NODES and len(words) == 9}
+
+
+@contextmanager
+def cut_off(node: str, *packets: str) -> Iterator[None]:
+    """Drop packets of a node's pods for the DNS."""
+    address = kubectl("get", *SERVICE, "-o", "jsonpath={.spec.clusterIP}")
+    rule = ["PREROUTING", "--destination", address, *packets, "--jump", "DROP"]
+    iptables = ["nsenter", f"--net=/run/netns/{node}", "iptables", "--table", "mangle"]
+    subprocess.run([*iptables, "--insert", *rule], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*iptables, "--delete", *rule], check=True)
+
+
+@contextmanager
+def selector(labels: dict[str, str]) -> Iterator[None]:
+    """Let the DNS's Service choose pods of other labels."""
+    before = json.loads(kubectl("get", *SERVICE, "-o", "jsonpath={.spec.selector}"))
+    choose(labels)
+    try:
+        yield
+    finally:
+        choose(before)
+
+
+def choose(labels: dict[str, str]) -> None:
+    patch = [{"op": "replace", "path": "/spec/selector", "value": labels}]
+    kubectl("patch", *SERVICE, "--type=json", "--patch", json.dumps(patch))
+
+
+def test_every_node_is_asked_and_nothing_changes(stack: Run) -> None:
+    run = playbook(*PLAYBOOK)
+    assert (run.status, run.changed) == (0, [])
+    for output in (stack, run):
+        assert {node: row[:6] for node, row in rows(output).items()} == {
+            node: ["ok", "ok", "ok", "ok", "ok", "not-asked"] for node in NODES
+        }
+    assert "External names: not asked" in run.output
+    assert "Nodes left out, simulated: mlstack-test-simulated-0" in run.output
+    wait_for(lambda: "cluster-dns-verify" not in kubectl("get", "namespaces", "-o", "name"), 30)
+
+
+@pytest.mark.parametrize(
+    ("packets", "told"),
+    [
+        ((), "over UDP and TCP for kubernetes.default A and gave no answer within 2 s instead of"),
+        (("--protocol", "udp"), "over UDP for kubernetes.default A and gave no answer within 2 s instead of"),
+    ],
+)
+def test_the_node_that_is_cut_off_is_named(stack: Run, packets: tuple[str, ...], told: str) -> None:
+    with cut_off(NODES[1], *packets):
+        run = playbook(*PLAYBOOK)
+    assert run.status != 0
+    assert f"The cluster's DNS fails on {NODES[1]}. {NODES[1]}, service: " in run.output
+    assert told in run.output
+    assert "FAILED" not in rows(run)[NODES[0]]
+
+
+def test_a_dns_without_endpoints_is_told(stack: Run) -> None:
+    with selector({"k8s-app": "nobody"}):
+        run = playbook(*PLAYBOOK)
+    assert run.status != 0
+    assert f"The cluster's DNS fails on {', '.join(NODES)}." in run.output
+    assert "its selector k8s-app=nobody does not choose the pods of the DNS, coredns-" in run.output
+    # The addresses come back to kube-proxy in a moment.
+    wait_for(
+        lambda: kubectl(
+            "get",
+            "endpointslices",
+            "-A",
+            "-l",
+            "kubernetes.io/service-name=kube-dns",
+            "-o",
+            "jsonpath={.items[*].endpoints[*].addresses}",
+        ),
+        30,
+    )
+    assert playbook(*PLAYBOOK).status == 0
