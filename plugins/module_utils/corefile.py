@@ -1,17 +1,25 @@
 # Copyright: mlstack.kubernetes contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 
-"""What a Corefile, the configuration of CoreDNS, says about loops and about the names of pods."""
+"""A Corefile, the configuration of CoreDNS: what it says about loops and the names of pods, and stub domains in it."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 DNS_PORT = 53
 _PLUGINS_THAT_FORWARD = ("forward", "proxy")
+_DOMAIN = r"(?:[a-z0-9_](?:[-a-z0-9_]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[-a-z0-9_]{0,61}[a-z0-9_])?"
+# Between these lines, and nowhere else, a Corefile is changed.
+BEGIN = "# BEGIN stub domains of mlstack.kubernetes.cluster_dns"
+END = "# END stub domains of mlstack.kubernetes.cluster_dns"
+
+
+class InvalidStubDomainError(Exception):
+    """A stub domain that CoreDNS would not start with."""
 
 
 @dataclass
@@ -86,3 +94,56 @@ def names_pods(corefile: str) -> bool:
     return any(
         line[0] == "pods" and line[1:] != ["disabled"] for block in server_blocks(corefile) for line in block.lines
     )
+
+
+# -- stub domains
+
+
+def with_stub_domains(corefile: str, domains: Mapping[str, Sequence[str]]) -> str:
+    """The Corefile with these domains, each with its servers, and no others of ours. All else stays as it is."""
+    foreign = without_stub_domains(corefile)
+    if not domains:
+        return foreign
+    blocks = server_blocks(foreign)
+    taken = {zone.partition(":")[0].rstrip(".") for block in blocks for zone in block.zones} - {""}
+    # Containers that may not bind port 53 have CoreDNS listen at another one, to which the Service leads.
+    port = next((port for block in blocks if _is_root(block) for port in block.ports), DNS_PORT)
+    part = []
+    for domain, servers in domains.items():
+        # Whatever else it were would be read as a part of the Corefile.
+        if not re.fullmatch(_DOMAIN, domain):
+            raise InvalidStubDomainError(f"{domain!r} is no domain; write corp.example, in lower case.")
+        if domain in taken:
+            raise InvalidStubDomainError(f"{domain}: the Corefile has a server for it already; change it there.")
+        for server in servers:
+            _check_server(domain, server)
+        if not servers:
+            raise InvalidStubDomainError(f"{domain}: name at least one server.")
+        part.append(f"{domain}:{port} {{\n    errors\n    cache 30\n    forward . {' '.join(servers)}\n}}\n")
+    return f"{foreign}\n{BEGIN}\n{''.join(part)}{END}\n"
+
+
+def without_stub_domains(corefile: str) -> str:
+    return re.sub(f"\n{BEGIN}\n.*?{END}\n", "", corefile, flags=re.DOTALL)
+
+
+def stub_part(corefile: str) -> str:
+    found = re.search(f"{BEGIN}\n.*?{END}\n", corefile, flags=re.DOTALL)
+    return found[0] if found else ""
+
+
+def _is_root(block: ServerBlock) -> bool:
+    return any(zone.rpartition("://")[2].partition(":")[0] == "." for zone in block.zones)
+
+
+def _check_server(domain: str, server: str) -> None:
+    host, colon, port = server.rpartition(":")
+    has_port = bool(colon) and (":" not in host or host.endswith("]"))
+    try:
+        ipaddress.ip_address(host.removeprefix("[").removesuffix("]") if has_port else server)
+        if has_port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise ValueError(port)
+    except ValueError:
+        raise InvalidStubDomainError(
+            f"{domain}: {server!r} is no address of a server; write 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:5353."
+        ) from None

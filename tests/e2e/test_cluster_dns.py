@@ -85,17 +85,62 @@ def test_a_dns_without_endpoints_is_told(stack: Run) -> None:
     assert run.status != 0
     assert f"The cluster's DNS fails on {', '.join(NODES)}." in run.output
     assert "its selector k8s-app=nobody does not choose the pods of the DNS, coredns-" in run.output
-    # The addresses come back to kube-proxy in a moment.
-    wait_for(
-        lambda: kubectl(
-            "get",
-            "endpointslices",
-            "-A",
-            "-l",
-            "kubernetes.io/service-name=kube-dns",
-            "-o",
-            "jsonpath={.items[*].endpoints[*].addresses}",
+
+
+@contextmanager
+def company_dns() -> Iterator[str]:
+    """Run a DNS server that knows one name of a company, and return its address."""
+    image = kubectl("get", "deployment", "coredns", "--namespace=kube-system", "-o", "jsonpath={..image}")
+    corefile = ".:1053 {\n    hosts {\n        192.0.2.7 registry.corp.example\n    }\n}\n"
+    kubectl("create", "configmap", "company-dns", f"--from-literal=Corefile={corefile}")
+    spec = {
+        "volumes": [{"name": "corefile", "configMap": {"name": "company-dns"}}],
+        "containers": [
+            {
+                "name": "company-dns",
+                "image": image,
+                "args": ["-conf", "/corefile/Corefile"],
+                "volumeMounts": [{"name": "corefile", "mountPath": "/corefile"}],
+            }
+        ],
+    }
+    try:
+        kubectl(
+            "run", "company-dns", f"--image={image}", "--restart=Never", f"--overrides={json.dumps({'spec': spec})}"
+        )
+        kubectl("wait", "pod/company-dns", "--for=condition=Ready", "--timeout=30s")
+        yield kubectl("get", "pod", "company-dns", "-o", "jsonpath={.status.podIP}")
+    finally:
+        kubectl("delete", "pod/company-dns", "configmap/company-dns", "--ignore-not-found", "--now")
+
+
+def coredns() -> dict[str, object]:
+    deployment = json.loads(kubectl("get", "deployment", "coredns", "--namespace=kube-system", "-o", "json"))
+    deployment["metadata"]["annotations"].pop("deployment.kubernetes.io/revision")
+    return {
+        "corefile": kubectl(
+            "get", "configmap", "coredns", "--namespace=kube-system", "-o", "jsonpath={.data.Corefile}"
         ),
-        30,
-    )
-    assert playbook(*PLAYBOOK).status == 0
+        "annotations": deployment["metadata"]["annotations"],
+        "spec": deployment["spec"],
+    }
+
+
+def test_a_stub_domain_is_looked_up_from_every_node_and_taken_back(stack: Run) -> None:
+    before = coredns()
+    with company_dns() as address:
+        settings = {
+            "cluster_dns_replicas": 2,
+            "cluster_dns_stub_domains": [{"domain": "corp.example", "servers": [f"{address}:1053"]}],
+            "cluster_dns_external_names": ["registry.corp.example"],
+        }
+        run = playbook(*PLAYBOOK, "--extra-vars", json.dumps(settings))
+        assert run.status == 0
+        assert len(run.changed) == 1
+        assert [row[5] for row in rows(run).values()] == ["ok", "ok"]
+        # The cluster's own role keeps it, and nothing changes any more.
+        both = ("playbooks/ai.yaml", "--tags", "local_cluster,cluster_dns", "--extra-vars", json.dumps(settings))
+        again = playbook(*both)
+        assert (again.status, again.changed) == (0, [])
+    assert playbook("playbooks/remove.yaml", "--tags", "cluster_dns").status == 0
+    assert coredns() == before
