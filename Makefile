@@ -88,8 +88,8 @@ molecule: root $(DEVELOPMENT) ## A role from check mode on a fresh host to its r
 
 .PHONY: integration
 integration: root $(DEVELOPMENT) ## The modules against a real API server and operator, with simulated nodes
-	$(call say,A cluster with the training operator and simulated nodes for the tests)
-	$(BIN)/ansible-playbook -i $(TEST_INVENTORY) $(TEST_CLUSTER)
+	$(call say,A cluster with both operators and simulated nodes for the tests)
+	$(BIN)/ansible-playbook -i $(TEST_INVENTORY) $(TEST_CLUSTER),volcano
 	$(call say,Integration tests)
 	MLSTACK_TEST_KUBECONFIG=$(TEST_KUBECONFIG) $(BIN)/python -m pytest -n auto tests/integration $(ARGS)
 

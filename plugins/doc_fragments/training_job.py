@@ -222,6 +222,7 @@ options:
         C(Unschedulable), C(FailedMount), C(CreateContainerConfigError), C(CrashLoopBackOff) or C(FailedCreatePod).
       - C(InvalidImageName) has 0 of its own, and C(InitContainerWaiting), a PyTorch worker that does not find a master
         that runs, 120.
+      - C(NotEnqueued), a gang that its queue does not let in, is waited for without a limit unless it has one here.
     type: dict
     default: {}
   max_crashes:

@@ -13,13 +13,14 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.capacity import Amounts, total_of, wants_of
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_kinds import KINDS
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import as_dict, as_list
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import JOB_NAME_LABEL
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json, KubeApi
 
 T = TypeVar("T")
 Job = tuple[str, str]
 
+_JOB_LABELS = sorted({kind.pod_label for kind in KINDS.values()})
 OPERATOR_LABEL = ("control-plane", "kubeflow-training-operator")
 
 
@@ -133,10 +134,15 @@ def _running_pod(pod: Json) -> RunningPod:
     metadata, spec = pod["metadata"], as_dict(pod.get("spec"))
     return RunningPod(
         node=str(spec.get("nodeName") or ""),
-        job=(str(metadata.get("namespace")), str(as_dict(metadata.get("labels")).get(JOB_NAME_LABEL))),
+        job=(str(metadata.get("namespace")), _job_of(metadata)),
         scheduler=str(spec.get("schedulerName")),
         wants=wants_of(spec),
     )
+
+
+def _job_of(metadata: Json) -> str:
+    labels = as_dict(metadata.get("labels"))
+    return next((str(labels[label]) for label in _JOB_LABELS if label in labels), "")
 
 
 def _is_ready(pod: Json) -> bool:

@@ -10,10 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.diagnosis import diagnose, message_of
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import JobKind, desired_part, replicas_of
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import (
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
     FAILED,
     PENDING,
+    JobKind,
+    desired_part,
+    replicas_of,
+)
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import (
     duration_of,
     has_started,
     replica_table,
@@ -69,7 +73,7 @@ class Course:
 
     @property
     def title(self) -> str:
-        return f"{self.kind.kind} {self.namespace}/{self.name}"
+        return f"{self.kind.name} {self.namespace}/{self.name}"
 
     @property
     def job(self) -> Json:
@@ -90,7 +94,7 @@ class Course:
 
     @property
     def state(self) -> str:
-        return state_of(self.live) if self.live else PENDING if self.wanted else ABSENT
+        return state_of(self.kind, self.live) if self.live else PENDING if self.wanted else ABSENT
 
     @property
     def is_there(self) -> bool:
@@ -122,7 +126,7 @@ class Course:
             "job": shown(self.job),
             "state": self.state,
             "replicas": replica_table(self.kind, self.job, self.pods),
-            "duration": duration_of(self.job),
+            "duration": duration_of(self.kind, self.job),
             "timings": self.timings(),
             **self._extras(),
             **self.diff(),
@@ -135,7 +139,7 @@ class Course:
             "namespace": self.namespace,
             "state": self.state,
             "changed": self.changed,
-            "duration": duration_of(self.job),
+            "duration": duration_of(self.kind, self.job),
             **self._extras(),
         }
         if self.error:
@@ -165,9 +169,9 @@ class Course:
             "after_finish": since(self.finished, time.monotonic()),
         }
 
-    def failure(self, headline: str, troubles: list[Stuck] | None = None) -> JobError:
+    def failure(self, headline: str, troubles: list[Stuck] | None = None, pod_group: Json | None = None) -> JobError:
         """The error that tells why the job has not come to a good end."""
-        diagnosis = diagnose(self.kind, self.job, self.pods, self.events.values(), self.logs, troubles or [])
+        diagnosis = diagnose(self.kind, self.job, self.pods, self.events.values(), self.logs, troubles or [], pod_group)
         condition = diagnosis["condition"]
         if condition and condition["type"] == FAILED and condition["message"]:
             headline += f" {condition['message']}"

@@ -9,11 +9,7 @@ import signal
 from collections.abc import Iterable, Mapping
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import JobKind, as_dict, replicas_of
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import (
-    container_statuses,
-    state_of,
-    true_condition,
-)
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import container_statuses, state_of
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import (
     ApiError,
     Json,
@@ -50,6 +46,11 @@ _CURES = {
     POD_REFUSED: "Change the job to what the cluster admits, or ask for a larger quota.",
     "OOMKilled": "Raise the memory limit, or lower the batch size.",
 }
+
+_GANG_CURE = (
+    "All pods of the gang must fit at once, on the nodes and into the queue: wait until others end, ask for less, or "
+    "give the queue or the cluster more."
+)
 
 
 def explain_exit(code: int, reason: str = "") -> str:
@@ -113,10 +114,11 @@ def diagnose(
     events: Iterable[Json],
     logs: Mapping[str, list[str]],
     troubles: Iterable[Stuck] = (),
+    pod_group: Json | None = None,
 ) -> Json:
     """Everything that bears on the failure, the likeliest cause first.
 
-    `logs` holds the tails of the failed containers' logs by the pod's name.
+    `logs` holds the tails of the failed containers' logs by the pod's name; `pod_group` is that of a gang that waits.
     """
     replicas = {replica.pod: replica.name for replica in replicas_of(kind, job)}
     culprits = [
@@ -140,13 +142,14 @@ def diagnose(
                 "log": [],
             }
         )
-    condition = true_condition(job) or {}
+    condition = kind.condition(job) or {}
     return {
-        "state": state_of(job),
+        "state": state_of(kind, job),
         "condition": {key: condition.get(key) for key in ("type", "reason", "message")} if condition else None,
         "causes": culprits,
         "events": fold_events(job, pods, events),
-        "cure": next((cure for cure in map(_cure_of, culprits) if cure), None),
+        "pod_group": pod_group,
+        "cure": next((cure for cure in map(_cure_of, culprits) if cure), _GANG_CURE if pod_group else None),
     }
 
 
@@ -218,6 +221,8 @@ def message_of(headline: str, diagnosis: Json) -> str:
     hidden = len(diagnosis["causes"]) - PODS_SHOWN
     if hidden > 0:
         lines.append(f"... and {hidden} more.")
+    if diagnosis["pod_group"]:
+        lines.append(_about_gang(diagnosis["pod_group"]))
     told = " ".join(lines)
     reasons = [cause["message"].strip() for cause in diagnosis["causes"] if cause["message"]]
     events = [
@@ -234,6 +239,18 @@ def message_of(headline: str, diagnosis: Json) -> str:
     if diagnosis["cure"]:
         lines.append(f"What to do: {diagnosis['cure']}")
     return "\n".join(lines)
+
+
+def _about_gang(group: Json) -> str:
+    queue = group["queue"]
+    amounts = [
+        f"{title} {', '.join(f'{name} {amount}' for name, amount in sorted(queue[part].items()))}"
+        for part, title in (("allocated", "has given out"), ("capability", "may give out"))
+        if queue[part]
+    ]
+    told = "; ".join([f"{queue['name']} ({queue['state'] or 'not there'})", *amounts])
+    message = f": {group['message'].strip()}" if group["message"] else ""
+    return f"Its PodGroup {group['name']} is {group['phase']}{message}\n  queue {told}"
 
 
 def _times(count: int) -> str:

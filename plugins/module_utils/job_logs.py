@@ -13,9 +13,14 @@ from pathlib import Path
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.course import Course
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import deciding_replicas, replicas_of
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import has_started, training_container
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import (
+    has_started,
+    training_container,
+    training_container_name,
+)
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import (
     ApiError,
+    Json,
     KubeApi,
     UnreachableError,
     pods_path,
@@ -113,7 +118,7 @@ class JobLogs:
             key = (course.namespace, str(pod["metadata"].get("uid")), int(status.get("restartCount") or 0))
             has_ended = "terminated" in (status.get("state") or {}) or replica.pod not in course.present_pods
             if key not in self._streams and has_started(course.kind, pod) and self._has_room(has_ended):
-                self._open(course, replica.name, replica.pod, key, is_leader=replica.pod == leader)
+                self._open(course, replica.name, pod, key, is_leader=replica.pod == leader)
             if has_ended and key in self._streams:
                 self._streams[key].is_over.set()
 
@@ -121,7 +126,7 @@ class JobLogs:
         # One that has ended is soon read.
         return has_ended or sum(stream.is_alive() for stream in self._streams.values()) < STREAMS_AT_ONCE
 
-    def _open(self, course: Course, replica: str, pod: str, key: tuple[str, str, int], is_leader: bool) -> None:
+    def _open(self, course: Course, replica: str, pod: Json, key: tuple[str, str, int], is_leader: bool) -> None:
         sinks: list[Callable[[str], None]] = []
         if self._directory:
             sinks.append(self._file(self._directory, course, replica, is_restart=key[2] > 0))
@@ -134,7 +139,8 @@ class JobLogs:
             for one in sinks:
                 one(line)
 
-        stream = LogStream(self._api, course.namespace, pod, course.kind.container, sink)
+        container = training_container_name(course.kind, pod)
+        stream = LogStream(self._api, course.namespace, pod["metadata"]["name"], container, sink)
         self._streams[key] = stream
         self._of_course.setdefault(course, []).append(stream)
         stream.start()

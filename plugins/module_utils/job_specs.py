@@ -1,17 +1,18 @@
 # Copyright: mlstack.kubernetes contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 
-"""TFJob and PyTorchJob: what the two kinds are, from parameters to a manifest, and whether two are the same."""
+"""The kinds of jobs: what they are, from parameters to a manifest, and whether two jobs are the same."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import Json
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import Json, KubeApi, object_path
 
 API_VERSION = "kubeflow.org/v1"
 SPEC_HASH = "mlstack.kubernetes/spec-hash"
@@ -28,59 +29,15 @@ RUN_POLICY_FIELDS = (
     "managedBy",
 )
 
-
-@dataclass(frozen=True)
-class JobKind:
-    """All that differs between the kinds of training jobs."""
-
-    kind: str
-    plural: str
-    replica_specs: str
-    container: str
-    # The replicas reach each other at this port of the container; the operator adds it where it is not given.
-    port_name: str
-    port: int
-    # Of a role that says nothing.
-    restart_policy: str
-    roles: tuple[str, ...]
-    # Roles of which the job has at most one replica, and whose end is the job's end.
-    leaders: tuple[str, ...]
-
-    def role_named(self, lower: str) -> str | None:
-        return next((role for role in self.roles if role.lower() == lower.lower()), None)
-
-
-TFJOB = JobKind(
-    "TFJob",
-    "tfjobs",
-    "tfReplicaSpecs",
-    "tensorflow",
-    "tfjob-port",
-    2222,
-    "Never",
-    ("Chief", "Master", "Worker", "PS", "Evaluator"),
-    ("Chief", "Master"),
-)
-PYTORCHJOB = JobKind(
-    "PyTorchJob",
-    "pytorchjobs",
-    "pytorchReplicaSpecs",
-    "pytorch",
-    "pytorchjob-port",
-    23456,
-    "OnFailure",
-    ("Master", "Worker"),
-    ("Master",),
-)
-KINDS = {kind.kind: kind for kind in (TFJOB, PYTORCHJOB)}
-
-
-class InvalidJobError(ValueError):
-    """What was asked for cannot be a job; carries every problem found."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+# The states of a job, by the names of the training operator's conditions.
+PENDING = "Pending"
+CREATED = "Created"
+RUNNING = "Running"
+RESTARTING = "Restarting"
+SUSPENDED = "Suspended"
+SUCCEEDED = "Succeeded"
+FAILED = "Failed"
+STATES = (PENDING, CREATED, RUNNING, RESTARTING, SUSPENDED, SUCCEEDED, FAILED)
 
 
 @dataclass(frozen=True)
@@ -96,20 +53,250 @@ class Replica:
         return f"{self.role.lower()}-{self.index}"
 
 
+@dataclass(frozen=True)
+class Gang:
+    """What a job tells the scheduler that starts its pods all together."""
+
+    queue: str = ""
+    priority_class: str = ""
+    # The fields that hold these, for messages.
+    queue_field: str = ""
+    priority_class_field: str = ""
+    # Resources that the job reserves besides those of its pods, and where it says so.
+    resources: Json | None = None
+    resources_field: str = ""
+    # How many pods must start at once; None for all.
+    least: int | None = None
+    # The name of the PodGroup that its operator makes.
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class JobKind(ABC):
+    """All that differs between the kinds of jobs."""
+
+    # As people call it; `kind` is the API's own word.
+    name: str
+    kind: str
+    api_version: str
+    plural: str
+    # Who makes the pods.
+    operator: str
+    # The label of pods that holds the name of their job.
+    pod_label: str
+    # Of the container that trains; where it is empty, that is a pod's first one.
+    container: str
+    # Others have to be made before they can be suspended.
+    can_be_made_suspended: bool
+    # That jobs may have; empty where users name them as they like.
+    roles: tuple[str, ...]
+
+    def path(self, namespace: str, name: str = "") -> str:
+        """An empty namespace stands for all of them."""
+        return object_path(self.api_version, namespace, self.plural, name)
+
+    def role_named(self, name: str) -> str | None:
+        """The role of that name, which may be in lower case; None where jobs of this kind never have it."""
+        if not self.roles:
+            return name
+        return next((role for role in self.roles if role.lower() == name.lower()), None)
+
+    @abstractmethod
+    def replica_specs(self, job: Json) -> dict[str, Json]:
+        """`replicas` and `template` by role, in the order in which the replicas are told of."""
+
+    @abstractmethod
+    def deciding(self, job: Json, replicas: Sequence[Replica]) -> list[Replica]:
+        """Those of the `replicas` whose success is the job's success."""
+
+    @abstractmethod
+    def build(self, params: Mapping[str, Any]) -> Json:
+        """The manifest for the modules' parameters, with nothing in it that was not asked for."""
+
+    @abstractmethod
+    def condition(self, job: Json) -> Json | None:
+        """`type` (one of STATES), `reason` and `message` of the job's state; None while nobody has taken notice."""
+
+    @abstractmethod
+    def times(self, job: Json) -> tuple[Any, Any]:
+        """When the job began and when it ended, as the API writes times."""
+
+    @abstractmethod
+    def conditions(self, job: Json) -> list[Json]:
+        """What the job has been through: `type`, `status`, `reason`, `message`, and `since`."""
+
+    @abstractmethod
+    def is_suspended(self, job: Json) -> bool:
+        """Whether the job is, or is to be, without pods for now."""
+
+    @abstractmethod
+    def with_suspend(self, job: Json, suspend: bool) -> Json:
+        """The manifest of a job that is made without pods, or with them."""
+
+    @abstractmethod
+    def suspend(self, api: KubeApi, job: Json, suspend: bool, dry_run: bool) -> Json:
+        """Takes the job off its nodes or lets it run again; returns it as it is then."""
+
+    @abstractmethod
+    def gang(self, job: Json) -> Gang: ...
+
+
+@dataclass(frozen=True)
+class OperatorKind(JobKind):
+    """A kind of the Kubeflow training operator."""
+
+    specs_field: str
+    # The replicas reach each other at this port of the container; the operator adds it where it is not given.
+    port_name: str
+    port: int
+    # Of a role that says nothing.
+    restart_policy: str
+    # Roles of which the job has at most one replica, and whose end is the job's end.
+    leaders: tuple[str, ...]
+
+    def replica_specs(self, job: Json) -> dict[str, Json]:
+        specs = as_dict(as_dict(job.get("spec")).get(self.specs_field))
+        ordered = [role for role in self.roles if role in specs]
+        return {role: as_dict(specs[role]) for role in [*ordered, *(role for role in specs if role not in ordered)]}
+
+    def deciding(self, job: Json, replicas: Sequence[Replica]) -> list[Replica]:
+        leading = [replica for replica in replicas if replica.role in self.leaders]
+        if leading:
+            return leading
+        workers = [replica for replica in replicas if replica.role == "Worker"]
+        all_workers = self is PYTORCHJOB or as_dict(job.get("spec")).get("successPolicy") == "AllWorkers"
+        return workers if all_workers else workers[:1]
+
+    def build(self, params: Mapping[str, Any]) -> Json:
+        roles = {
+            self.role_named(lower) or lower: {
+                "replicas": role.get("count", 1),
+                "restartPolicy": _either(params, role, "restart_policy") or "Never",
+                "template": {"spec": pod_spec(self.container, params, role)},
+            }
+            for lower, role in (params.get("replicas") or {}).items()
+            if role is not None
+        }
+        spec: Json = {self.specs_field: roles}
+        if run_policy := _run_policy(params.get("run_policy") or {}):
+            spec["runPolicy"] = run_policy
+        if params.get("success_policy") is not None:
+            spec["successPolicy"] = params["success_policy"]
+        if params.get("nproc_per_node") is not None:
+            spec["nprocPerNode"] = str(params["nproc_per_node"])
+        return {"apiVersion": self.api_version, "kind": self.kind, "metadata": metadata(params), "spec": spec}
+
+    def condition(self, job: Json) -> Json | None:
+        conditions = {
+            condition.get("type"): condition
+            for condition in map(as_dict, as_list(as_dict(job.get("status")).get("conditions")))
+            if condition.get("status") == "True"
+        }
+        # Their order in the status says nothing; a job that has failed stays failed.
+        strongest_first = (FAILED, SUCCEEDED, SUSPENDED, RESTARTING, RUNNING, CREATED)
+        return next((conditions[kind] for kind in strongest_first if kind in conditions), None)
+
+    def times(self, job: Json) -> tuple[Any, Any]:
+        status = as_dict(job.get("status"))
+        return status.get("startTime"), status.get("completionTime")
+
+    def conditions(self, job: Json) -> list[Json]:
+        return [
+            {
+                **{key: condition.get(key) for key in ("type", "status", "reason", "message")},
+                "since": condition.get("lastTransitionTime"),
+            }
+            for condition in map(as_dict, as_list(as_dict(job.get("status")).get("conditions")))
+        ]
+
+    def is_suspended(self, job: Json) -> bool:
+        return self._run_policy(job).get("suspend") is True
+
+    def with_suspend(self, job: Json, suspend: bool) -> Json:
+        policy = {**self._run_policy(job), "suspend": suspend}
+        if not suspend:
+            del policy["suspend"]
+        spec = {**job["spec"], "runPolicy": policy}
+        if not policy:
+            del spec["runPolicy"]
+        return {**job, "spec": spec}
+
+    def suspend(self, api: KubeApi, job: Json, suspend: bool, dry_run: bool) -> Json:
+        path = self.path(job["metadata"]["namespace"], job["metadata"]["name"])
+        return api.patch(path, {"spec": {"runPolicy": {"suspend": suspend}}}, dry_run)
+
+    def gang(self, job: Json) -> Gang:
+        policy, field = as_dict(self._run_policy(job).get("schedulingPolicy")), "spec.runPolicy.schedulingPolicy"
+        # An elastic job says itself that fewer will do.
+        least = 1 if as_dict(job.get("spec")).get("elasticPolicy") else policy.get("minAvailable")
+        return Gang(
+            queue=str(policy.get("queue") or ""),
+            priority_class=str(policy.get("priorityClass") or ""),
+            queue_field=f"{field}.queue",
+            priority_class_field=f"{field}.priorityClass",
+            resources=as_dict(policy.get("minResources")) or None,
+            resources_field=f"{field}.minResources",
+            least=least if isinstance(least, int) else None,
+            group=str(job["metadata"]["name"]),
+        )
+
+    @staticmethod
+    def _run_policy(job: Json) -> Json:
+        return as_dict(as_dict(job.get("spec")).get("runPolicy"))
+
+
+_OF_TRAINING_OPERATOR: dict[str, Any] = {
+    "api_version": API_VERSION,
+    "operator": "the training operator",
+    "pod_label": "training.kubeflow.org/job-name",
+    "can_be_made_suspended": True,
+}
+TFJOB = OperatorKind(
+    name="TFJob",
+    kind="TFJob",
+    plural="tfjobs",
+    container="tensorflow",
+    specs_field="tfReplicaSpecs",
+    port_name="tfjob-port",
+    port=2222,
+    restart_policy="Never",
+    roles=("Chief", "Master", "Worker", "PS", "Evaluator"),
+    leaders=("Chief", "Master"),
+    **_OF_TRAINING_OPERATOR,
+)
+PYTORCHJOB = OperatorKind(
+    name="PyTorchJob",
+    kind="PyTorchJob",
+    plural="pytorchjobs",
+    container="pytorch",
+    specs_field="pytorchReplicaSpecs",
+    port_name="pytorchjob-port",
+    port=23456,
+    restart_policy="OnFailure",
+    roles=("Master", "Worker"),
+    leaders=("Master",),
+    **_OF_TRAINING_OPERATOR,
+)
+OPERATOR_KINDS = {kind.name: kind for kind in (TFJOB, PYTORCHJOB)}
+
+
+class InvalidJobError(ValueError):
+    """What was asked for cannot be a job; carries every problem found."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
 def replicas_of(kind: JobKind, job: Json) -> list[Replica]:
-    """Every replica that the spec asks for, in the order of the kind's roles."""
+    """Every replica that the spec asks for, role by role."""
     name = str(job["metadata"]["name"])
-    specs = replica_specs_of(kind, job)
     return [
         Replica(role, index, f"{name}-{role.lower()}-{index}")
-        for role in kind.roles
-        if role in specs
-        for index in range(count_of(specs[role]))
+        for role, spec in kind.replica_specs(job).items()
+        if kind.role_named(role) == role
+        for index in range(count_of(spec))
     ]
-
-
-def replica_specs_of(kind: JobKind, job: Json) -> dict[str, Json]:
-    return {role: as_dict(spec) for role, spec in as_dict(as_dict(job.get("spec")).get(kind.replica_specs)).items()}
 
 
 def count_of(replica_spec: Json) -> int:
@@ -119,14 +306,8 @@ def count_of(replica_spec: Json) -> int:
 
 
 def deciding_replicas(kind: JobKind, job: Json) -> list[Replica]:
-    """The replicas whose success is the job's success, by the operator's rules."""
-    replicas = replicas_of(kind, job)
-    leading = [replica for replica in replicas if replica.role in kind.leaders]
-    if leading:
-        return leading
-    workers = [replica for replica in replicas if replica.role == "Worker"]
-    all_workers = kind is PYTORCHJOB or as_dict(job.get("spec")).get("successPolicy") == "AllWorkers"
-    return workers if all_workers else workers[:1]
+    """The replicas whose success is the job's success, by its operator's rules."""
+    return kind.deciding(job, replicas_of(kind, job))
 
 
 def as_dict(value: object) -> Json:
@@ -163,40 +344,26 @@ JOB_PARAMETERS = (
     "run_policy",
     "success_policy",
     "nproc_per_node",
+    "plugins",
+    "policies",
     "labels",
     "annotations",
 )
 
 
-def build(kind: JobKind, params: Mapping[str, Any]) -> Json:
-    """The manifest for the modules' parameters, with nothing in it that was not asked for."""
-    roles: Json = {}
-    for lower, role_params in (params.get("replicas") or {}).items():
-        if role_params is not None:
-            roles[kind.role_named(lower) or lower] = _replica_spec(kind, params, role_params)
-    spec: Json = {kind.replica_specs: roles}
-    if run_policy := _run_policy(params.get("run_policy") or {}):
-        spec["runPolicy"] = run_policy
-    if params.get("success_policy") is not None:
-        spec["successPolicy"] = params["success_policy"]
-    if params.get("nproc_per_node") is not None:
-        spec["nprocPerNode"] = str(params["nproc_per_node"])
-    metadata = _given(
-        name=params.get("name"),
-        namespace=params.get("namespace"),
-        labels=params.get("labels"),
-        annotations=params.get("annotations"),
-    )
-    return {"apiVersion": API_VERSION, "kind": kind.kind, "metadata": metadata, "spec": spec}
+def metadata(params: Mapping[str, Any]) -> Json:
+    return given(**{name: params.get(name) for name in ("name", "namespace", "labels", "annotations")})
 
 
-def _replica_spec(kind: JobKind, params: Mapping[str, Any], role: Mapping[str, Any]) -> Json:
+def pod_spec(container_name: str, params: Mapping[str, Any], role: Mapping[str, Any]) -> Json:
+    """The pod of one role: what the job says for all, and the role anew for its own."""
+
     def pick(option: str) -> Any:
-        return params.get(option) if role.get(option) is None else role[option]
+        return _either(params, role, option)
 
     mounts, volumes = _volumes(params.get("volumes") or [])
-    container = _given(
-        name=kind.container,
+    container = given(
+        name=container_name,
         image=pick("image") or "",
         imagePullPolicy=pick("image_pull_policy"),
         command=pick("command"),
@@ -206,7 +373,7 @@ def _replica_spec(kind: JobKind, params: Mapping[str, Any], role: Mapping[str, A
         resources=pick("resources"),
         volumeMounts=mounts,
     )
-    pod = _given(
+    pod = given(
         nodeSelector=pick("node_selector"),
         tolerations=pick("tolerations"),
         serviceAccountName=pick("service_account_name"),
@@ -214,14 +381,15 @@ def _replica_spec(kind: JobKind, params: Mapping[str, Any], role: Mapping[str, A
         imagePullSecrets=[{"name": name} for name in pick("image_pull_secrets") or []],
         volumes=volumes,
     )
-    return {
-        "replicas": role.get("count", 1),
-        "restartPolicy": pick("restart_policy") or "Never",
-        "template": {"spec": {"containers": [container], **pod}},
-    }
+    return {"containers": [container], **pod}
 
 
-def _given(**fields: Any) -> Json:
+def _either(params: Mapping[str, Any], role: Mapping[str, Any], option: str) -> Any:
+    return params.get(option) if role.get(option) is None else role[option]
+
+
+def given(**fields: Any) -> Json:
+    """The fields that say something."""
     return {name: value for name, value in fields.items() if value not in (None, [], {})}
 
 
@@ -252,7 +420,7 @@ def _volumes(params: list[Mapping[str, Any]]) -> tuple[list[Json], list[Json]]:
     volumes: list[Json] = []
     for volume in params:
         name = volume["name"]
-        sources = _given(
+        sources = given(
             persistentVolumeClaim={"claimName": volume["claim"]} if volume.get("claim") else None,
             configMap={"name": volume["config_map"]} if volume.get("config_map") else None,
             secret={"secretName": volume["secret"]} if volume.get("secret") else None,
@@ -260,7 +428,7 @@ def _volumes(params: list[Mapping[str, Any]]) -> tuple[list[Json], list[Json]]:
         if volume.get("empty_dir") is not None:
             sources["emptyDir"] = volume["empty_dir"]
         mounts.append(
-            _given(
+            given(
                 name=name,
                 mountPath=volume["mount_path"],
                 subPath=volume.get("sub_path"),
@@ -275,8 +443,8 @@ def _volumes(params: list[Mapping[str, Any]]) -> tuple[list[Json], list[Json]]:
 def _run_policy(params: Mapping[str, Any]) -> Json:
     scheduling = params.get("scheduling_policy") or {}
     policy = {_camel(name): value for name, value in params.items() if name != "scheduling_policy"}
-    policy["schedulingPolicy"] = _given(**{_camel(name): value for name, value in scheduling.items()})
-    return _given(**policy)
+    policy["schedulingPolicy"] = given(**{_camel(name): value for name, value in scheduling.items()})
+    return given(**policy)
 
 
 def _camel(snake: str) -> str:
@@ -305,9 +473,9 @@ def with_hash(job: Json) -> Json:
 
 def desired_part(job: Json) -> Json:
     """Labels, annotations and spec, without nulls: what a user decides, and what a diff shows."""
-    metadata = as_dict(job.get("metadata"))
-    annotations = {key: value for key, value in as_dict(metadata.get("annotations")).items() if key != SPEC_HASH}
-    part = {"metadata": _given(labels=metadata.get("labels"), annotations=annotations), "spec": job.get("spec")}
+    about = as_dict(job.get("metadata"))
+    annotations = {key: value for key, value in as_dict(about.get("annotations")).items() if key != SPEC_HASH}
+    part = {"metadata": given(labels=about.get("labels"), annotations=annotations), "spec": job.get("spec")}
     cleaned: Json = without_nulls(part)
     return cleaned
 

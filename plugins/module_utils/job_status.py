@@ -11,6 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
+    FAILED,
+    PENDING,
+    SUCCEEDED,
+    SUSPENDED,
     JobKind,
     Replica,
     as_dict,
@@ -19,45 +23,25 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import Json
 
-JOB_NAME_LABEL = "training.kubeflow.org/job-name"
-PENDING = "Pending"
-SUCCEEDED = "Succeeded"
-FAILED = "Failed"
-SUSPENDED = "Suspended"
-# The order of the conditions in a job's status says nothing; a job that has failed stays failed.
-_STRONGEST_FIRST = (FAILED, SUCCEEDED, SUSPENDED, "Restarting", "Running", "Created")
 
-
-def true_condition(job: Json) -> Json | None:
-    """The condition that tells the job's state."""
-    conditions = {
-        condition.get("type"): condition
-        for condition in map(as_dict, as_list(as_dict(job.get("status")).get("conditions")))
-        if condition.get("status") == "True"
-    }
-    return next((conditions[kind] for kind in _STRONGEST_FIRST if kind in conditions), None)
-
-
-def state_of(job: Json) -> str:
-    """Pending as long as the operator has said nothing, else the type of the strongest condition."""
-    condition = true_condition(job)
+def state_of(kind: JobKind, job: Json) -> str:
+    """Pending as long as the operator has said nothing."""
+    condition = kind.condition(job)
     return str(condition["type"]) if condition else PENDING
 
 
-def is_finished(job: Json) -> bool:
-    return state_of(job) in (SUCCEEDED, FAILED)
+def is_finished(kind: JobKind, job: Json) -> bool:
+    return state_of(kind, job) in (SUCCEEDED, FAILED)
 
 
-def is_at_rest(job: Json) -> bool:
-    """Finished, or suspended as its spec wants it: nothing more will happen by itself."""
-    wants_rest = as_dict(as_dict(job.get("spec")).get("runPolicy")).get("suspend") is True
-    return is_finished(job) or (wants_rest and state_of(job) == SUSPENDED)
+def is_at_rest(kind: JobKind, job: Json) -> bool:
+    """Finished, or suspended as it is wanted: nothing more will happen by itself."""
+    return is_finished(kind, job) or (kind.is_suspended(job) and state_of(kind, job) == SUSPENDED)
 
 
-def duration_of(job: Json) -> float | None:
-    """Seconds from the operator's start to its completion time; both have a resolution of one second."""
-    status = as_dict(job.get("status"))
-    start, end = parse_time(status.get("startTime")), parse_time(status.get("completionTime"))
+def duration_of(kind: JobKind, job: Json) -> float | None:
+    """Seconds from the operator's start to the job's end; both have a resolution of one second."""
+    start, end = map(parse_time, kind.times(job))
     return None if start is None or end is None else end - start
 
 
@@ -90,7 +74,14 @@ def container_statuses(pod: Json) -> list[Json]:
 def training_container(kind: JobKind, pod: Json) -> Json:
     """The status of the container that trains; empty until there is one."""
     statuses = map(as_dict, as_list(as_dict(pod.get("status")).get("containerStatuses")))
-    return next((status for status in statuses if status.get("name") == kind.container), {})
+    name = training_container_name(kind, pod)
+    return next((status for status in statuses if status.get("name") == name), {})
+
+
+def training_container_name(kind: JobKind, pod: Json) -> str:
+    """`pod` is a pod or a template of one."""
+    containers = map(as_dict, as_list(as_dict(pod.get("spec")).get("containers")))
+    return kind.container or str(next(containers, {}).get("name") or "")
 
 
 def has_started(kind: JobKind, pod: Json) -> bool:

@@ -71,8 +71,9 @@ def core_path(namespace: str, plural: str, name: str) -> str:
     return _path("/api/v1", namespace, plural, name)
 
 
-def jobs_path(namespace: str, plural: str, name: str = "") -> str:
-    return _path("/apis/kubeflow.org/v1", namespace, plural, name)
+def object_path(api_version: str, namespace: str, plural: str, name: str = "") -> str:
+    """Of an API group with a name; the core group has the functions above."""
+    return _path(f"/apis/{api_version}", namespace, plural, name)
 
 
 def _path(group: str, namespace: str, plural: str, name: str = "") -> str:

@@ -17,12 +17,12 @@ from typing import Any
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
     API_VERSION,
-    KINDS,
+    OPERATOR_KINDS,
     PYTORCHJOB,
     RUN_POLICY_FIELDS,
     TFJOB,
     InvalidJobError,
-    JobKind,
+    OperatorKind,
     as_dict,
     as_list,
     count_of,
@@ -137,10 +137,10 @@ def _title(document: object) -> str:
     return f"{document.get('kind')}/{as_dict(document.get('metadata')).get('name')}"
 
 
-def _kind_of(document: object) -> JobKind | None:
+def _kind_of(document: object) -> OperatorKind | None:
     # The first version wrote it TfJob.
     name = str(as_dict(document).get("kind")).lower()
-    return next((kind for kind in KINDS.values() if kind.kind.lower() == name), None)
+    return next((kind for kind in OPERATOR_KINDS.values() if kind.kind.lower() == name), None)
 
 
 # -- one job
@@ -149,7 +149,7 @@ def _kind_of(document: object) -> JobKind | None:
 class _Conversion:
     """Turns one job into its present form, step by step, and notes each change."""
 
-    def __init__(self, kind: JobKind, job: Json) -> None:
+    def __init__(self, kind: OperatorKind, job: Json) -> None:
         self.kind = kind
         self.job = job
         self.warnings: list[str] = []
@@ -185,7 +185,7 @@ class _Conversion:
         return None
 
     def _roles(self) -> dict[str, Json]:
-        specs = as_dict(self._spec.get(self.kind.replica_specs))
+        specs = as_dict(self._spec.get(self.kind.specs_field))
         return {role: spec for role, spec in specs.items() if isinstance(spec, dict)}
 
     def _leader(self) -> str | None:
@@ -197,7 +197,7 @@ class _Conversion:
         for role, spec in self._roles().items():
             pod = as_dict(spec.get("template")).get("spec")
             if isinstance(pod, dict):
-                yield role, f"spec.{self.kind.replica_specs}.{role}.template.spec", pod
+                yield role, f"spec.{self.kind.specs_field}.{role}.template.spec", pod
 
     def _convert_head(self) -> None:
         self._note("apiVersion", f"{self.job['apiVersion']!r} became {API_VERSION}.")
@@ -215,8 +215,8 @@ class _Conversion:
     # -- v1alpha1, which had the roles in a list
 
     def _convert_list(self, listed: object) -> None:
-        path = f"spec.{self.kind.replica_specs}"
-        if self.kind.replica_specs in self._spec:
+        path = f"spec.{self.kind.specs_field}"
+        if self.kind.specs_field in self._spec:
             raise InvalidJobError([f"spec.replicaSpecs: stands beside {path}, which says the same; keep one of them."])
         if not isinstance(listed, list):
             raise InvalidJobError([f"spec.replicaSpecs: {listed!r} is not a list; give one entry for each role."])
@@ -228,7 +228,7 @@ class _Conversion:
                     [f"spec.replicaSpecs[{index}]: is a second {role}, and a role has one template; make one of both."]
                 )
             roles[role] = spec
-        self._spec[self.kind.replica_specs] = roles
+        self._spec[self.kind.specs_field] = roles
         if "Master" in roles:
             self._name_port(roles["Master"], self._take("masterPort"), "spec.masterPort")
 
@@ -342,8 +342,8 @@ class _Conversion:
     # -- v1alpha1 to v1beta2
 
     def _convert_roles(self) -> None:
-        path = f"spec.{self.kind.replica_specs}"
-        specs = as_dict(self._spec.get(self.kind.replica_specs))
+        path = f"spec.{self.kind.specs_field}"
+        specs = as_dict(self._spec.get(self.kind.specs_field))
         for name, spec in list(specs.items()):
             role = self.kind.role_named(str(name)) or name
             if role != name:
@@ -439,7 +439,7 @@ class _Conversion:
         master = self._roles().get("Master")
         if master is not None and master.get("replicas") is None:
             master["replicas"] = 1
-            self._note(f"spec.{self.kind.replica_specs}.Master.replicas", "written as 1, which is no default any more.")
+            self._note(f"spec.{self.kind.specs_field}.Master.replicas", "written as 1, which is no default any more.")
         processes = self._spec.get("nprocPerNode")
         if isinstance(processes, int) and not isinstance(processes, bool):
             self._spec["nprocPerNode"] = str(processes)
@@ -495,7 +495,7 @@ def _fold(group: Json, jobs: list[tuple[Json, Json]]) -> str:
                     f"{_title(job)}; keep one of them."
                 ]
             )
-    for role_spec in as_dict(spec.get(KINDS[job["kind"]].replica_specs)).values():
+    for role_spec in as_dict(spec.get(OPERATOR_KINDS[job["kind"]].specs_field)).values():
         _drop_annotation(as_dict(role_spec))
     said = ", ".join(f"{field} {value}" for field, value in folded.items())
     return (
@@ -624,7 +624,7 @@ def _replacement(roles: dict[str, _Tasks], documents: list[Json]) -> Json:
         "apiVersion": API_VERSION,
         "kind": TFJOB.kind,
         "metadata": metadata,
-        "spec": {"runPolicy": {"cleanPodPolicy": "Running"}, TFJOB.replica_specs: specs},
+        "spec": {"runPolicy": {"cleanPodPolicy": "Running"}, TFJOB.specs_field: specs},
     }
 
 

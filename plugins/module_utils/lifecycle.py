@@ -15,7 +15,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.course import C
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.diagnosis import tail_of_failure
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_logs import JobLogs
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
-    API_VERSION,
+    FAILED,
     JobKind,
     as_dict,
     is_unchanged,
@@ -24,8 +24,6 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
     with_hash,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import (
-    FAILED,
-    JOB_NAME_LABEL,
     is_at_rest,
     is_finished,
     own_pods,
@@ -37,17 +35,18 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import
     KubeApi,
     UnreachableError,
     events_path,
-    jobs_path,
     pods_path,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.preflight import Findings, Preflight
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.progress import Progress
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.steady import for_each, steadily
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.waiting import Limits, Wait, sources
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.watch import Picture
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.watch import Picture, Source
 
 # How long a call that has failed waits for its half-made jobs to be gone.
 CLEAN_UP_SECONDS = 5.0
+# How long a job may take to take notice of being suspended.
+SUSPEND_SECONDS = 15.0
 # The messages of so many failed jobs are given in full.
 MESSAGES_SHOWN = 3
 
@@ -110,7 +109,7 @@ class Lifecycle:
         self._read(courses)
         for course in courses:
             if course.wanted is None and course.live is not None:
-                course.wanted = _as_made(course.live)
+                course.wanted = self._as_made(course.live)
             self._need_a_job(course)
         self._make(courses, courses)
 
@@ -142,7 +141,7 @@ class Lifecycle:
             return
         for namespace in {course.namespace for course in courses}:
             try:
-                listed = self._api.get(jobs_path(namespace, self._kind.plural), {})["items"]
+                listed = self._api.get(self._kind.path(namespace), {})["items"]
             except ApiError as error:
                 raise (self._not_served() if error.status == 404 else error) from error
             lives = {item["metadata"]["name"]: item for item in listed}
@@ -160,12 +159,12 @@ class Lifecycle:
 
     def _not_served(self) -> NotServedError:
         return NotServedError(
-            f"The cluster does not serve {self._kind.kind} ({API_VERSION}): install the training operator."
+            f"The cluster does not serve {self._kind.name} ({self._kind.api_version}): install {self._kind.operator}."
         )
 
     def _typed(self, item: Json | None) -> Json | None:
         """A list's items go without the fields that all of them share."""
-        return None if item is None else {"apiVersion": API_VERSION, "kind": self._kind.kind, **item}
+        return None if item is None else {"apiVersion": self._kind.api_version, "kind": self._kind.kind, **item}
 
     # -- what is to be done
 
@@ -185,7 +184,7 @@ class Lifecycle:
             )
             return False
         course.before = course.after = live_part(live)
-        return state_of(live) == FAILED and self._options.on_failed == "recreate"
+        return state_of(self._kind, live) == FAILED and self._options.on_failed == "recreate"
 
     @staticmethod
     def _need_a_job(course: Course) -> None:
@@ -194,6 +193,17 @@ class Lifecycle:
                 f"{course.title} does not exist, and nothing says what it would be; describe it, or correct its name."
             )
 
+    def _as_made(self, live: Json) -> Json:
+        """A job as it would be made again."""
+        metadata = {"name": live["metadata"]["name"], "namespace": live["metadata"]["namespace"]}
+        part = live_part(live)
+        return {
+            "apiVersion": live["apiVersion"],
+            "kind": live["kind"],
+            "metadata": {**metadata, **part["metadata"]},
+            "spec": self._kind.with_suspend(part, False)["spec"],
+        }
+
     # -- doing it
 
     def _suspend(self, courses: Sequence[Course], suspend: bool) -> None:
@@ -201,10 +211,19 @@ class Lifecycle:
         to_make = []
         for course in courses:
             self._need_a_job(course)
-            if course.wanted is not None:
-                course.wanted = _with_suspend(course.wanted, suspend)
+            if course.wanted is not None and course.live is not None:
+                # Whether the job runs at the moment does not make it another one.
+                course.wanted = self._kind.with_suspend(course.wanted, self._kind.is_suspended(course.live))
             if not course.error and (not course.is_there or (course.wanted and self._is_to_be_made(course))):
                 to_make.append(course)
+        for course in to_make:
+            if suspend and not self._kind.can_be_made_suspended:
+                course.error = JobError(
+                    f"{course.title} would have to be made, and a {self._kind.name} can only be suspended once it is "
+                    "there. Make it with `state: present` and `wait: false` first."
+                )
+            else:
+                course.wanted = self._kind.with_suspend(course.the_wanted(), suspend)
         to_patch = [course for course in courses if course not in to_make and not course.error]
         if any(course.error for course in courses):
             return
@@ -310,12 +329,28 @@ class Lifecycle:
     def _set_suspend(self, course: Course, suspend: bool) -> None:
         live = course.the_live()
         course.before = live_part(live)
-        is_suspended = as_dict(live["spec"].get("runPolicy")).get("suspend") is True
-        if is_suspended != suspend and not is_finished(live):
-            body = {"spec": {"runPolicy": {"suspend": suspend}}}
-            course.live = steadily(lambda: self._api.patch(self._path(course), body, self._options.check_mode))
+        if self._kind.is_suspended(live) != suspend and not is_finished(self._kind, live):
+            course.live = steadily(lambda: self._kind.suspend(self._api, live, suspend, self._options.check_mode))
             course.changed = True
+            if not self._options.check_mode:
+                self._see_suspend(course, suspend)
         course.after = live_part(course.live or live)
+
+    def _see_suspend(self, course: Course, suspend: bool) -> None:
+        """Waits until the job shows what was asked for; it does so at once where that is part of its spec."""
+        if self._kind.is_suspended(course.the_live()) == suspend:
+            return
+        watched = {"job": Source(self._kind.path(course.namespace), {"fieldSelector": f"metadata.name={course.name}"})}
+        with Picture(self._api, watched) as picture:
+            for _changes in picture.updates(time.monotonic() + SUSPEND_SECONDS):
+                live = picture.objects["job"].get(course.name)
+                if live is not None and self._kind.is_suspended(live) == suspend:
+                    course.live = live
+                    return
+        course.error = JobError(
+            f"{course.title} did not take notice within {SUSPEND_SECONDS:.0f} seconds; see whether "
+            f"{self._kind.operator} runs."
+        )
 
     def _remove(self, courses: Sequence[Course], timeout: float) -> None:
         """Deletes these very jobs, and with a timeout waits until their pods are gone, too."""
@@ -352,7 +387,7 @@ class Lifecycle:
         pods = {
             name: pod
             for name, pod in picture.objects[f"pods {course.namespace}"].items()
-            if as_dict(pod["metadata"].get("labels")).get(JOB_NAME_LABEL) == course.name
+            if as_dict(pod["metadata"].get("labels")).get(course.kind.pod_label) == course.name
         }
         if own := own_pods(live, pods):
             return f"pods {', '.join(sorted(own))}"
@@ -365,7 +400,7 @@ class Lifecycle:
     def _follow(self, courses: Sequence[Course], to_make: set[Course]) -> None:
         """Submits what is to be made; with `wait` returns when nothing more will happen to any of the jobs."""
         logs = self._logs()
-        moving = [course for course in courses if course in to_make or not is_at_rest(course.job)]
+        moving = [course for course in courses if course in to_make or not is_at_rest(self._kind, course.job)]
         resting = [course for course in courses if course not in moving]
         if self._options.wait and moving:
             self._wait(moving, to_make, logs)
@@ -447,7 +482,7 @@ class Lifecycle:
             course.error = course.failure(f"{course.title} failed earlier.")
 
     def _pods_of(self, course: Course) -> dict[str, Json]:
-        found = self._list(pods_path(course.namespace), {"labelSelector": f"{JOB_NAME_LABEL}={course.name}"})
+        found = self._list(pods_path(course.namespace), {"labelSelector": f"{self._kind.pod_label}={course.name}"})
         return own_pods(course.job, {pod["metadata"]["name"]: pod for pod in found})
 
     def _list(self, path: str, selector: Mapping[str, str]) -> list[Json]:
@@ -460,32 +495,10 @@ class Lifecycle:
     # -- paths
 
     def _path(self, course: Course) -> str:
-        return jobs_path(course.namespace, self._kind.plural, course.name)
+        return self._kind.path(course.namespace, course.name)
 
     def _collection(self, course: Course) -> str:
-        return jobs_path(course.namespace, self._kind.plural)
-
-
-def _as_made(live: Json) -> Json:
-    """A job as it would be made again."""
-    metadata = {"name": live["metadata"]["name"], "namespace": live["metadata"]["namespace"]}
-    part = live_part(live)
-    return {
-        "apiVersion": live["apiVersion"],
-        "kind": live["kind"],
-        "metadata": {**metadata, **part["metadata"]},
-        "spec": _with_suspend(part, False)["spec"],
-    }
-
-
-def _with_suspend(job: Json, suspend: bool) -> Json:
-    policy = {**as_dict(job["spec"].get("runPolicy")), "suspend": suspend}
-    if not suspend:
-        del policy["suspend"]
-    spec = {**job["spec"], "runPolicy": policy}
-    if not policy:
-        del spec["runPolicy"]
-    return {**job, "spec": spec}
+        return self._kind.path(course.namespace)
 
 
 def outcome(courses: Sequence[Course], is_batch: bool) -> Json:
@@ -516,5 +529,5 @@ def outcome(courses: Sequence[Course], is_batch: bool) -> Json:
     if rest:
         shown.append(f"And as many as {len(rest)} more, see `jobs`: {', '.join(rest[:20])}{' ...' * (len(rest) > 20)}")
     raise JobError(
-        "\n".join([f"{len(failed)} of {len(courses)} {courses[0].kind.kind}s came to no good end.", *shown]), result
+        "\n".join([f"{len(failed)} of {len(courses)} {courses[0].kind.name}s came to no good end.", *shown]), result
     )

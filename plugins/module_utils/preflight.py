@@ -35,13 +35,14 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.cluster_view im
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
     API_VERSION,
+    Gang,
     JobKind,
     as_dict,
     as_list,
-    replica_specs_of,
     replicas_of,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json, KubeApi, pods_path
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.pod_group import SCHEDULING_API
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.references import (
     CLAIM,
     CONFIG_MAP,
@@ -54,11 +55,10 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.references impo
 )
 
 VOLCANO = "volcano"
-VOLCANO_API = "scheduling.volcano.sh/v1beta1"
 # Schedulers that go by the nodes' labels, taints and allocatable resources, as these checks do.
 KNOWN_SCHEDULERS = ("default-scheduler", VOLCANO)
 PULL_SECRET_TYPES = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")
-QUEUES = f"/apis/{VOLCANO_API}/queues"
+QUEUES = f"/apis/{SCHEDULING_API}/queues"
 STORAGE_CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 PRIORITY_CLASSES = "/apis/scheduling.k8s.io/v1/priorityclasses"
 _CLUSTER_WIDE = {RUNTIME_CLASS: "/apis/node.k8s.io/v1/runtimeclasses", PRIORITY_CLASS: PRIORITY_CLASSES}
@@ -142,7 +142,7 @@ class Preflight:
 
     def _findings(self, kind: JobKind, job: Json) -> Iterator[_Finding]:
         namespace = str(job["metadata"]["namespace"])
-        ground = [*self._check_namespace(namespace), *self._check_operator(kind, job)]
+        ground = [*self._check_namespace(namespace), *self._check_operator(kind)]
         yield from ground
         if _has_problem(ground):
             return
@@ -155,8 +155,10 @@ class Preflight:
         yield from _check_admissions(roles, admissions)
         yield from self._check_scheduler(roles)
         demands = [self._demand(role, admission) for role, admission in zip(roles, admissions, strict=True)]
-        yield from self._check_queue(job, demands)
-        yield from self._check_capacity(job, demands)
+        gang = kind.gang(job)
+        is_whole = _is_whole(gang, demands)
+        yield from self._check_queue(gang, demands, is_whole)
+        yield from self._check_capacity(job, demands, is_whole, kind.is_suspended(job))
 
     # -- the ground that a job stands on
 
@@ -167,15 +169,13 @@ class Preflight:
         elif isinstance(namespace, dict) and namespace["metadata"].get("deletionTimestamp"):
             yield _Problem(f"namespace: {name!r} is being deleted and takes nothing new; wait, and create it anew.")
 
-    def _check_operator(self, kind: JobKind, job: Json) -> Iterator[_Finding]:
-        group = self._cluster.ask(f"/apis/{job['apiVersion']}")
+    def _check_operator(self, kind: JobKind) -> Iterator[_Finding]:
+        group = self._cluster.ask(f"/apis/{kind.api_version}")
         if group is Absent.FORBIDDEN:
             return
         if kind.plural not in [as_dict(one).get("name") for one in as_list(as_dict(group).get("resources"))]:
-            yield _Problem(
-                f"The cluster does not serve {kind.kind} ({job['apiVersion']}): install the operator that does."
-            )
-        elif job["apiVersion"] == API_VERSION and (running := self._cluster.running_pods()) is not None:
+            yield _Problem(f"The cluster does not serve {kind.name} ({kind.api_version}): install {kind.operator}.")
+        elif kind.api_version == API_VERSION and (running := self._cluster.running_pods()) is not None:
             if not running.operators:
                 yield _Caution(
                     f"No pod of the training operator is to be seen (label {'='.join(OPERATOR_LABEL)}): "
@@ -279,7 +279,7 @@ class Preflight:
 
     def _check_scheduler(self, roles: Sequence[_Role]) -> Iterator[_Finding]:
         theirs = [role.name for role in roles if role.pod.get("schedulerName") == VOLCANO]
-        if not theirs or self._cluster.serves(VOLCANO_API) is not False:
+        if not theirs or self._cluster.serves(SCHEDULING_API) is not False:
             return
         # Another scheduler may go by that name. Then it has bound pods, or holds a lease.
         running = self._cluster.running_pods()
@@ -293,25 +293,28 @@ class Preflight:
             "serve Volcano's API), so the pods would wait for ever. Install Volcano, or leave schedulerName out."
         )
 
-    def _check_queue(self, job: Json, demands: Sequence[Demand]) -> Iterator[_Finding]:
-        policy, path = _scheduling_policy(job), "spec.runPolicy.schedulingPolicy"
-        name, priority_class = policy.get("queue"), policy.get("priorityClass")
-        if name:
-            queue = self._cluster.look_up(QUEUES, str(name))
-            title = f"{path}.queue: {name!r}"
+    def _check_queue(self, gang: Gang, demands: Sequence[Demand], is_whole: bool) -> Iterator[_Finding]:
+        if gang.queue:
+            queue = self._cluster.look_up(QUEUES, gang.queue)
+            title = f"{gang.queue_field}: {gang.queue!r}"
             if queue is Absent.NOT_SERVED:
                 yield _Caution(f"{title} has no effect, as the cluster has no Volcano; install it, or name no queue.")
             elif queue is Absent.MISSING:
                 yield _Problem(f"{title} does not exist; create the Queue, or name one that does.")
             elif isinstance(queue, dict):
-                asked = {f"{path}.minResources": amounts_of(policy.get("minResources"))}
-                if _is_gang(job, demands):
+                asked = {gang.resources_field: amounts_of(gang.resources)}
+                if is_whole:
                     asked["its replicas together"] = _total(demands)
                 yield from _check_open_and_large(queue, title, asked)
-        if priority_class and self._cluster.look_up(PRIORITY_CLASSES, str(priority_class)) is Absent.MISSING:
+        # One that pods have, too, is told of with what they refer to.
+        if (
+            gang.priority_class
+            and not any(demand.pod.get("priorityClassName") == gang.priority_class for demand in demands)
+            and self._cluster.look_up(PRIORITY_CLASSES, gang.priority_class) is Absent.MISSING
+        ):
             yield _Caution(
-                f"{path}.priorityClass: {priority_class!r} does not exist, so the job has no priority in its queue; "
-                "create it or correct the name."
+                f"{gang.priority_class_field}: {gang.priority_class!r} does not exist, so the job has no priority in "
+                "its queue; create it or correct the name."
             )
 
     # -- whether there is room
@@ -325,7 +328,9 @@ class Preflight:
             pod = {**pod, "tolerations": [*as_list(pod.get("tolerations")), *tolerations]}
         return demand_of(role.name, role.count, pod, (self._cluster.driver_resources() or ()) if devices else ())
 
-    def _check_capacity(self, job: Json, demands: Sequence[Demand]) -> Iterator[_Finding]:
+    def _check_capacity(
+        self, job: Json, demands: Sequence[Demand], is_gang: bool, is_suspended: bool
+    ) -> Iterator[_Finding]:
         nodes, running = self._cluster.nodes(), self._cluster.running_pods()
         if nodes is None:
             return
@@ -341,7 +346,6 @@ class Preflight:
             sort_keys=True,
             default=str,
         )
-        is_gang, is_suspended = _is_gang(job, demands), _is_suspended(job)
         yield from self._cluster.once(
             ("capacity", pods, own, is_gang, is_suspended),
             lambda: list(self._compare(nodes, own, demands, is_gang, is_suspended)),
@@ -381,7 +385,7 @@ def _has_problem(findings: Iterable[_Finding]) -> bool:
 
 
 def _roles(kind: JobKind, job: Json) -> list[_Role]:
-    specs = replica_specs_of(kind, job)
+    specs = kind.replica_specs(job)
     replicas = replicas_of(kind, job)
     counts = Counter(replica.role for replica in replicas)
     return [
@@ -391,19 +395,9 @@ def _roles(kind: JobKind, job: Json) -> list[_Role]:
     ]
 
 
-def _scheduling_policy(job: Json) -> Json:
-    return as_dict(as_dict(as_dict(job.get("spec")).get("runPolicy")).get("schedulingPolicy"))
-
-
-def _is_suspended(job: Json) -> bool:
-    return as_dict(as_dict(job.get("spec")).get("runPolicy")).get("suspend") is True
-
-
-def _is_gang(job: Json, demands: Iterable[Demand]) -> bool:
+def _is_whole(gang: Gang, demands: Iterable[Demand]) -> bool:
     """Whether all replicas must run before anything happens; else the job says itself that fewer will do."""
-    least = _scheduling_policy(job).get("minAvailable")
-    all_needed = not isinstance(least, int) or least >= sum(demand.count for demand in demands)
-    return all_needed and not as_dict(job.get("spec")).get("elasticPolicy")
+    return gang.least is None or gang.least >= sum(demand.count for demand in demands)
 
 
 def _total(demands: Iterable[Demand]) -> dict[str, Decimal]:

@@ -84,4 +84,4 @@ def _stand(course: Course, name: str) -> str:
 def _many(courses: Sequence[Course]) -> str:
     states = Counter("not started" if course.live is None else course.state for course in courses)
     told = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    return f"{len(courses)} {courses[0].kind.kind}s: {told}"
+    return f"{len(courses)} {courses[0].kind.name}s: {told}"

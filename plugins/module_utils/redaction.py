@@ -9,12 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
-    JobKind,
-    as_dict,
-    as_list,
-    replica_specs_of,
-)
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import JobKind, as_dict, as_list
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import Json
 
 HIDDEN = "********"
@@ -38,7 +33,7 @@ def secrets_of(kind: JobKind, job: Json) -> list[str]:
     """The values of the job's own variables whose names tell that they are secret."""
     return [
         str(variable["value"])
-        for spec in replica_specs_of(kind, job).values()
+        for spec in kind.replica_specs(job).values()
         for container in as_list(as_dict(as_dict(spec.get("template")).get("spec")).get("containers"))
         for variable in map(as_dict, as_list(as_dict(container).get("env")))
         if _SECRET_NAME.search(str(variable.get("name"))) and variable.get("value")

@@ -25,6 +25,8 @@ IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "Regis
 CONTAINER_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError", "InvalidImageName")
 MOUNT_REASONS = ("FailedMount", "FailedAttachVolume")
 POD_REFUSED = "FailedCreatePod"
+# A queue has not let the gang in. By itself that is no trouble: others are there first.
+NOT_ENQUEUED = "NotEnqueued"
 # The container by which the operator has PyTorch workers wait until the master's name resolves.
 MASTER_WAIT_CONTAINER = "init-pytorch"
 MASTER_WAIT = "InitContainerWaiting"

@@ -17,8 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import as_dict
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import SUCCEEDED
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import SUCCEEDED, as_dict
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import Json
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.pages import figures, seconds
 

@@ -1,11 +1,12 @@
 # Copyright: mlstack.kubernetes contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 
-"""The shell that tfjob and pytorchjob share: options in, result or one clear message out."""
+"""The shell that the modules for jobs share: options in, result or one clear message out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -17,6 +18,8 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
     RESTART_POLICIES,
     InvalidJobError,
     JobKind,
+    OperatorKind,
+    as_dict,
     without_nulls,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json, UnreachableError
@@ -83,16 +86,35 @@ RUN_POLICY_ARG_SPEC: dict[str, Any] = {
 }
 
 
-def job_arg_spec(kind: JobKind, **extra: Any) -> dict[str, Any]:
-    """The options that describe a job by its parts; `extra` are those that only this kind has."""
-    role_arg_spec = {"count": {"type": "int", "default": 1}, **POD_ARG_SPEC}
+@dataclass(frozen=True)
+class Description:
+    """The options by which a task describes a job of one kind."""
+
+    # Of the job as a whole.
+    job: dict[str, Any]
+    # Of a role, and the roles' names; none where users name them as they like.
+    role: dict[str, Any]
+    role_names: tuple[str, ...]
+
+    def for_roles(self, replicas: object) -> dict[str, Any]:
+        """The specification of these `replicas`."""
+        names = self.role_names or tuple(map(str, as_dict(replicas)))
+        return {"type": "dict", "options": {name: {"type": "dict", "options": self.role} for name in names}}
+
+
+def describing(kind: JobKind, of_job: Mapping[str, Any], of_role: Mapping[str, Any] | None = None) -> Description:
+    """`of_job` and `of_role` are options that only this kind has, or has in another form."""
+    role = {"count": {"type": "int", "default": 1}, **POD_ARG_SPEC}
+    role.update((name, option) for name, option in of_job.items() if name in role)
+    role.update(of_role or {})
+    return Description({**_common_arg_spec(), **of_job}, role, tuple(name.lower() for name in kind.roles))
+
+
+def _common_arg_spec() -> dict[str, Any]:
     source = ["claim", "config_map", "secret", "empty_dir"]
     return {
         **POD_ARG_SPEC,
-        "replicas": {
-            "type": "dict",
-            "options": {role.lower(): {"type": "dict", "options": role_arg_spec} for role in kind.roles},
-        },
+        "replicas": {"type": "dict"},
         "volumes": {
             "type": "list",
             "elements": "dict",
@@ -103,19 +125,18 @@ def job_arg_spec(kind: JobKind, **extra: Any) -> dict[str, Any]:
         "run_policy": {"type": "dict", "options": RUN_POLICY_ARG_SPEC},
         "labels": {"type": "dict"},
         "annotations": {"type": "dict"},
-        **extra,
     }
 
 
-def argument_spec(described: dict[str, Any]) -> dict[str, Any]:
+def argument_spec(described: Description) -> dict[str, Any]:
     """The options of a module for jobs that are `described` by these."""
     return {
         **AUTH_ARG_SPEC,
         "name": {"type": "str"},
         "namespace": {"type": "str"},
         "state": {"type": "str", "choices": list(STATES), "default": "present"},
-        # Looked into by `_described`, once it is known what belongs to which job.
-        **{**described, "replicas": {"type": "dict"}},
+        # Of these `replicas` is looked into by `_checked`, once it is known what belongs to which job.
+        **described.job,
         "jobs": {"type": "list", "elements": "dict"},
         "definition": {"type": "raw", "aliases": ["resource_definition"]},
         "src": {"type": "path"},
@@ -137,15 +158,15 @@ def argument_spec(described: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def main(kind: JobKind, **extra: Any) -> None:
-    described = job_arg_spec(kind, **extra)
+def main(kind: JobKind, of_job: Mapping[str, Any], of_role: Mapping[str, Any] | None = None) -> None:
+    described = describing(kind, of_job, of_role)
     module = AnsibleK8SModule(
         argument_spec=argument_spec(described),
         supports_check_mode=True,
         mutually_exclusive=[("definition", "src", "jobs"), ("name", "jobs")],
     )
     action = {"present": "made", "absent": "taken away"}.get(module.params["state"], module.params["state"])
-    fail = f"The {kind.kind}s cannot be {action}" if module.params["jobs"] else f"The {kind.kind} cannot be {action}"
+    fail = f"The {kind.name}s cannot be {action}" if module.params["jobs"] else f"The {kind.name} cannot be {action}"
     try:
         module.exit_json(**_told(module, _bring_about(kind, module, described)))
     except JobError as error:
@@ -164,10 +185,11 @@ def _told(module: AnsibleK8SModule, result: Json) -> Json:
     return result if module._diff else {key: value for key, value in result.items() if key != "diff"}
 
 
-def _bring_about(kind: JobKind, module: AnsibleK8SModule, described: dict[str, Any]) -> dict[str, Any]:
+def _bring_about(kind: JobKind, module: AnsibleK8SModule, described: Description) -> dict[str, Any]:
     params = module.params
     documents = read_documents(params["definition"], params["src"])
-    if documents is not None:
+    # Only the training operator's kinds have a past.
+    if documents is not None and isinstance(kind, OperatorKind):
         documents, changes = convert_documents(documents)
         for change in dict.fromkeys(changes):
             module.warn(change)
@@ -208,14 +230,14 @@ def _options(params: Mapping[str, Any], check_mode: bool) -> Options:
 
 
 def _courses(
-    kind: JobKind, params: Mapping[str, Any], documents: list[Json] | None, described: dict[str, Any]
+    kind: JobKind, params: Mapping[str, Any], documents: list[Json] | None, described: Description
 ) -> Iterator[Course]:
     """One course for each job that the task names or describes; all that is wrong is told at once."""
     problems: list[str] = []
     seen: set[tuple[str, str]] = set()
     for where, entry, spec in _entries(params, documents, described):
         try:
-            course = _course(kind, params["state"], _checked(spec, entry))
+            course = _course(kind, params["state"], _checked(described, spec, entry))
         except InvalidJobError as error:
             problems.extend(f"{where}{problem}" for problem in error.problems)
             continue
@@ -229,7 +251,7 @@ def _courses(
 
 
 def _entries(
-    params: Mapping[str, Any], documents: list[Json] | None, described: dict[str, Any]
+    params: Mapping[str, Any], documents: list[Json] | None, described: Description
 ) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     """Of each job: where the task tells of it, for messages; what it tells; and what of that is still to be checked."""
     if documents is not None:
@@ -239,11 +261,11 @@ def _entries(
         for number, document in enumerate(documents):
             yield f"{source}[{number}]: " if len(documents) > 1 else "", {**params, "documents": [document]}, {}
     elif params["jobs"] is not None:
-        spec = {"name": {"required": True}, "namespace": {}, **described}
+        spec = {"name": {"required": True}, "namespace": {}, **described.job}
         for number, job in enumerate(params["jobs"]):
             yield f"jobs[{number}].", _with_defaults(params, job), spec
     else:
-        yield "", dict(params), {"replicas": described["replicas"]}
+        yield "", dict(params), {"replicas": {}}
 
 
 def _with_defaults(params: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, Any]:
@@ -265,8 +287,10 @@ def _with_defaults(params: Mapping[str, Any], job: Mapping[str, Any]) -> dict[st
     return merged
 
 
-def _checked(spec: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
+def _checked(described: Description, spec: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
     """`entry` with the options in `spec` looked into and completed."""
+    if "replicas" in spec:
+        spec = {**spec, "replicas": described.for_roles(entry.get("replicas"))}
     # The task's own options have been checked with the module; of a job's, all have to be known.
     given = entry if "name" in spec else {name: entry.get(name) for name in spec}
     validated = ArgumentSpecValidator(spec).validate(given)

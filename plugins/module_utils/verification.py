@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Any
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
+    SUCCEEDED,
     InvalidJobError,
     JobKind,
     Replica,
@@ -25,12 +26,11 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
     replicas_of,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import (
-    SUCCEEDED,
     duration_of,
     has_started,
     state_of,
     training_container,
-    true_condition,
+    training_container_name,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_view import (
     LOG_READ_TIMEOUT,
@@ -202,7 +202,7 @@ def _wanted_metrics(
 
 def _unknown_role(kind: JobKind, path: str, role: str) -> str:
     roles = ", ".join(known.lower() for known in kind.roles)
-    return f"{path}: {role!r} is not a role of a {kind.kind}; use one of {roles}."
+    return f"{path}: {role!r} is not a role of a {kind.name}; use one of {roles}."
 
 
 def _not_finite(numbers: Mapping[str, float | None]) -> list[str]:
@@ -220,7 +220,7 @@ def verify(api: KubeApi, kind: JobKind, jobs: list[Json], wanted: Wanted, hidden
     """A verdict on each job of one namespace; `hidden` are secrets that no result may show."""
     hidden = list(hidden)
     namespace = jobs[0]["metadata"]["namespace"] if jobs else ""
-    all_pods = steadily(lambda: pods_of(api, namespace, jobs))
+    all_pods = steadily(lambda: pods_of(api, namespace, [(kind, job) for job in jobs]))
     proofs = [_Proof(api, kind, job, pods, wanted) for job, pods in zip(jobs, all_pods, strict=True)]
     to_read = [(proof, replica) for proof in proofs for replica in proof.to_read()]
     readings = for_each(to_read, lambda pair: steadily(lambda: pair[0].read(pair[1])))
@@ -264,8 +264,8 @@ class _Proof:
         is_well = all(check.met for check in self.life)
         diagnosis = None if is_well else explain(self._api, self._kind, self._job, self._pods, events)
         seen = {
-            "state": state_of(self._job),
-            "duration": duration_of(self._job),
+            "state": state_of(self._kind, self._job),
+            "duration": duration_of(self._kind, self._job),
             "replicas": replica_rows(self._kind, self._job, self._pods),
             "evidence": {
                 replica.name: self.readings[replica.name].evidence
@@ -299,8 +299,8 @@ class _Proof:
     # -- the job and its replicas
 
     def _state(self) -> Check:
-        state = state_of(self._job)
-        message = (true_condition(self._job) or {}).get("message")
+        state = state_of(self._kind, self._job)
+        message = (self._kind.condition(self._job) or {}).get("message")
         is_met = state in (self._wanted.state, SUCCEEDED)
         return Check("state", self._wanted.state, state if is_met or not message else f"{state}: {message}", is_met)
 
@@ -325,7 +325,7 @@ class _Proof:
         return Check(replica.name, wanted, f"{code} ({reason})", code == 0)
 
     def _must_end(self, replica: Replica) -> bool:
-        return replica in self._deciding and SUCCEEDED in (self._wanted.state, state_of(self._job))
+        return replica in self._deciding and SUCCEEDED in (self._wanted.state, state_of(self._kind, self._job))
 
     def _was_started(self, replica: Replica) -> bool:
         """Whether the kubelet has told, after this job's creation, that it started the training container."""
@@ -338,7 +338,7 @@ class _Proof:
         return any(str(event.get("firstTimestamp") or event.get("eventTime") or "") >= created for event in events)
 
     def _bounds(self) -> Iterator[Check]:
-        duration = duration_of(self._job)
+        duration = duration_of(self._kind, self._job)
         seen = "no end yet" if duration is None else f"{duration:g} seconds"
         for word, bound, sign in (
             ("above", self._wanted.duration_above, 1),
@@ -372,8 +372,9 @@ class _Proof:
         reading = _Reading(series={expected.name: Series() for expected in expectations})
         evidence = wanted.evidence.get(replica.role.lower())
         path = f"{pods_path(self._namespace, replica.pod)}/log"
+        container = training_container_name(self._kind, self._pods.get(replica.pod, {}))
         try:
-            lines = self._api.lines(path, {"container": self._kind.container}, LOG_READ_TIMEOUT)
+            lines = self._api.lines(path, {"container": container}, LOG_READ_TIMEOUT)
             try:
                 for line in lines:
                     reading.lines += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -16,14 +16,18 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.capacity import
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.course import Course
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.diagnosis import failed_containers, tail_of_failure
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_logs import JobLogs, has_logged_since
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import JobKind, as_dict, deciding_replicas
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import (
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
     FAILED,
-    JOB_NAME_LABEL,
     PENDING,
+    JobKind,
+    as_dict,
+    deciding_replicas,
+)
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import (
     is_at_rest,
     own_pods,
     training_container,
+    training_container_name,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import (
     ApiError,
@@ -31,13 +35,14 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import
     KubeApi,
     UnreachableError,
     events_path,
-    jobs_path,
     pods_path,
 )
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.pod_group import waiting_group
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.progress import Progress
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.steady import REQUESTS_AT_ONCE
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import (
     CRASHES,
+    NOT_ENQUEUED,
     UNSCHEDULABLE,
     Patience,
     Stuck,
@@ -83,12 +88,12 @@ def sources(kind: JobKind, courses: Sequence[Course]) -> dict[str, Source]:
         names = sorted({course.name for course in courses if course.namespace == namespace})
         fields = {"fieldSelector": f"metadata.name={names[0]}"} if len(names) == 1 else {}
         if len(names) == 1:
-            label = f"{JOB_NAME_LABEL}={names[0]}"
+            label = f"{kind.pod_label}={names[0]}"
         elif len(names) <= NAMES_IN_SELECTOR:
-            label = f"{JOB_NAME_LABEL} in ({','.join(names)})"
+            label = f"{kind.pod_label} in ({','.join(names)})"
         else:
-            label = JOB_NAME_LABEL
-        found[f"jobs {namespace}"] = Source(jobs_path(namespace, kind.plural), fields)
+            label = kind.pod_label
+        found[f"jobs {namespace}"] = Source(kind.path(namespace), fields)
         found[f"pods {namespace}"] = Source(
             pods_path(namespace), {"labelSelector": label}, optional=True, drop=POD_BALLAST
         )
@@ -179,7 +184,7 @@ class Wait:
             [
                 Change(pods, name, item)
                 for name, item in picture.objects[pods].items()
-                if as_dict(item["metadata"].get("labels")).get(JOB_NAME_LABEL) == course.name
+                if as_dict(item["metadata"].get("labels")).get(self._kind.pod_label) == course.name
             ]
         )
 
@@ -216,7 +221,7 @@ class Wait:
         if item is None:
             course = self._by_pod.get((namespace, name))
         else:
-            job = as_dict(item["metadata"].get("labels")).get(JOB_NAME_LABEL)
+            job = as_dict(item["metadata"].get("labels")).get(self._kind.pod_label)
             course = self._by_name.get((namespace, str(job)))
             if course is None or course.live is None or not own_pods(course.live, {name: item}):
                 return None
@@ -259,7 +264,7 @@ class Wait:
         if course.is_gone:
             self._fail(course, f"{course.title} was deleted while it was waited for.")
             return True
-        if is_at_rest(course.live):
+        if is_at_rest(self._kind, course.live):
             return self._is_settled(course, picture, now)
         return self._is_lost(course, now) or self._is_late(course, picture, now)
 
@@ -269,7 +274,7 @@ class Wait:
             self._take_in_job(
                 course.namespace,
                 course.name,
-                self._api.get(jobs_path(course.namespace, self._kind.plural, course.name)),
+                self._api.get(self._kind.path(course.namespace, course.name)),
             )
         except ApiError as error:
             course.is_gone = course.is_gone or error.is_object_missing
@@ -308,9 +313,12 @@ class Wait:
             self._executor.submit(self._on_stuck, course)
         return bool(lost)
 
-    def _troubles(self, course: Course) -> Iterable[Stuck]:
+    def _troubles(self, course: Course) -> Iterator[Stuck]:
         present = {name: course.pods[name] for name in course.present_pods}
-        return find_stuck(self._kind, course.job, present, course.events.values(), self._limits.crashes)
+        yield from find_stuck(self._kind, course.job, present, course.events.values(), self._limits.crashes)
+        # Asked for only where somebody wants to know.
+        if not present and NOT_ENQUEUED in self._limits.grace_for and (group := self._gang(course)):
+            yield Stuck(course.name, NOT_ENQUEUED, f"the queue {group['queue']['name']} has not let it in")
 
     def _may_pass(self, trouble: Stuck, course: Course) -> bool:
         """A pod that only waits for its turn on a busy cluster is not stuck."""
@@ -343,7 +351,8 @@ class Wait:
         if not limit or now - watched.last_news < limit:
             return False
         running = [name for name in course.present_pods if course.pods[name]["status"].get("phase") == "Running"]
-        if any(has_logged_since(self._api, course.namespace, pod, self._kind.container, limit) for pod in running):
+        containers = {name: training_container_name(self._kind, course.pods[name]) for name in running}
+        if any(has_logged_since(self._api, course.namespace, *one, limit) for one in containers.items()):
             watched.last_news = now
             return False
         return True
@@ -361,4 +370,7 @@ class Wait:
             if (course, name) in self._tails:
                 with contextlib.suppress(TimeoutError):
                     course.logs[name] = self._tails[course, name].result(TAIL_SECONDS) or []
-        course.error = course.failure(headline, troubles)
+        course.error = course.failure(headline, troubles, None if course.all_started else self._gang(course))
+
+    def _gang(self, course: Course) -> Json | None:
+        return waiting_group(self._api, self._kind, course.live) if course.live else None

@@ -139,6 +139,11 @@ diagnosis:
       description: Warnings about the job and its pods, the latest first, equal ones folded.
       type: list
       elements: dict
+    pod_group:
+      description: >-
+        Of a gang that Volcano's scheduler has not started, the C(name), C(phase) and C(message) of its PodGroup, and
+        its C(queue).
+      type: dict
     cure:
       description: What can be done, where the cause is known.
       type: str
@@ -149,7 +154,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
 
 
 def main() -> None:
-    training_job.main(PYTORCHJOB, nproc_per_node={"type": "str"})
+    training_job.main(PYTORCHJOB, {"nproc_per_node": {"type": "str"}})
 
 
 if __name__ == "__main__":

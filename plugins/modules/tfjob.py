@@ -175,6 +175,11 @@ diagnosis:
       description: Warnings about the job and its pods, the latest first, equal ones folded.
       type: list
       elements: dict
+    pod_group:
+      description: >-
+        Of a gang that Volcano's scheduler has not started, the C(name), C(phase) and C(message) of its PodGroup, and
+        its C(queue).
+      type: dict
     cure:
       description: What can be done, where the cause is known.
       type: str
@@ -185,7 +190,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
 
 
 def main() -> None:
-    training_job.main(TFJOB, success_policy={"type": "str", "choices": ["", "AllWorkers"]})
+    training_job.main(TFJOB, {"success_policy": {"type": "str", "choices": ["", "AllWorkers"]}})
 
 
 if __name__ == "__main__":

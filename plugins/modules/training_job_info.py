@@ -11,20 +11,21 @@ version_added: 0.1.0
 author:
   - mlstack.kubernetes contributors (@mlstack)
 description:
-  - Lists TFJobs and PyTorchJobs with their states, their replicas and, on request, the last lines of their logs and the
-    diagnosis of those that have failed or cannot go on.
-  - Takes one request for each kind, one for all pods, and one for all events where a diagnosis is wanted; logs are read
-    at the same time.
+  - Lists TFJobs, PyTorchJobs and Volcano Jobs with their states, their replicas and, on request, the last lines of
+    their logs and the diagnosis of those that have failed or cannot go on.
+  - Takes one request for each kind, one for the pods of each operator, and one for all events where a diagnosis is
+    wanted; logs are read at the same time.
   - Secrets are hidden as by M(mlstack.kubernetes.training_job_verify).
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
 options:
   kinds:
-    description: Kinds of the jobs. Those that the cluster does not serve are left out with a warning.
+    description:
+      - Kinds of the jobs. Those that the cluster does not serve are left out with a warning.
+      - Where it is not given, all that the cluster serves.
     type: list
     elements: str
-    choices: [TFJob, PyTorchJob]
-    default: [TFJob, PyTorchJob]
+    choices: [TFJob, PyTorchJob, VolcanoJob]
     aliases: [kind]
   name:
     description: Name of the jobs; all where it is not given.
@@ -66,6 +67,7 @@ attributes:
 seealso:
   - module: mlstack.kubernetes.tfjob
   - module: mlstack.kubernetes.pytorchjob
+  - module: mlstack.kubernetes.volcano_job
   - module: mlstack.kubernetes.training_job_verify
 """
 
@@ -147,7 +149,8 @@ jobs:
       type: dict
 """
 
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import KINDS
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_kinds import KINDS
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import STATES
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_view import Query, describe
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, UnreachableError
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core import (
@@ -158,8 +161,6 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.redaction import secret_options
 
-STATES = ["Pending", "Created", "Running", "Restarting", "Suspended", "Succeeded", "Failed"]
-
 
 def main() -> None:
     module = AnsibleK8SModule(
@@ -169,13 +170,12 @@ def main() -> None:
                 "type": "list",
                 "elements": "str",
                 "choices": list(KINDS),
-                "default": list(KINDS),
                 "aliases": ["kind"],
             },
             "name": {"type": "str"},
             "namespace": {"type": "str"},
             "selector": {"type": "str"},
-            "states": {"type": "list", "elements": "str", "choices": STATES},
+            "states": {"type": "list", "elements": "str", "choices": list(STATES)},
             "logs": {"type": "bool", "default": False},
             "tail": {"type": "int", "default": 20},
             "diagnosis": {"type": "bool", "default": False},
@@ -186,7 +186,7 @@ def main() -> None:
     if params["tail"] < 1:
         module.fail_json(msg=f"tail: {params['tail']} is no number of lines; use 1 or more, or `logs: false`.")
     query = Query(
-        kinds=[KINDS[kind] for kind in dict.fromkeys(params["kinds"])],
+        kinds=[KINDS[kind] for kind in dict.fromkeys(params["kinds"] or KINDS)],
         namespace=params["namespace"] or "",
         name=params["name"] or "",
         selector=params["selector"] or "",
@@ -198,8 +198,10 @@ def main() -> None:
         jobs, not_served = describe(connect(module), query, secret_options(AUTH_ARG_SPEC, params))
     except (ApiError, ClientError, UnreachableError) as error:
         module.fail_json(msg=f"The training jobs cannot be listed: {error}")
-    for kind in not_served:
-        module.warn(f"The cluster does not serve {kind} (kubeflow.org/v1): install the training operator.")
+    # Nobody has asked for a certain kind where there is at least one.
+    if params["kinds"] or len(not_served) == len(KINDS):
+        for kind in not_served:
+            module.warn(f"The cluster does not serve {kind.name} ({kind.api_version}): install {kind.operator}.")
     module.exit_json(changed=False, jobs=jobs)
 
 

@@ -11,8 +11,8 @@ version_added: 0.1.0
 author:
   - mlstack.kubernetes contributors (@mlstack)
 description:
-  - Asserts that a TFJob or PyTorchJob has succeeded, that every replica of its spec took part, and that the numbers
-    in its logs are as wanted. Fails with every expectation that is not met and what was seen instead.
+  - Asserts that a TFJob, PyTorchJob or Volcano Job has succeeded, that every replica of its spec took part, and that
+    the numbers in its logs are as wanted. Fails with every expectation that is not met and what was seen instead.
   - A replica took part when its training container started and ended with exit code 0. One that does not decide the
     job's success may still run. It may also have been cleaned away, where an event still tells that its container
     was started.
@@ -28,7 +28,7 @@ options:
   kind:
     description: Kind of the jobs.
     type: str
-    choices: [TFJob, PyTorchJob]
+    choices: [TFJob, PyTorchJob, VolcanoJob]
     required: true
   name:
     description: Name of the one job. Exactly one of O(name), O(jobs) and O(selector) is needed.
@@ -311,14 +311,10 @@ from typing import Any
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils import charts
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.diagnosis import message_of
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import KINDS, InvalidJobError, JobKind
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_kinds import KINDS
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import InvalidJobError, JobKind
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_view import list_jobs
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import (
-    ApiError,
-    Json,
-    UnreachableError,
-    jobs_path,
-)
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json, UnreachableError
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core import (
     AUTH_ARG_SPEC,
     AnsibleK8SModule,
@@ -342,16 +338,16 @@ def find(api: Client, kind: JobKind, params: dict[str, Any]) -> tuple[list[Json]
     namespace, name, names, selector = (params[key] for key in ("namespace", "name", "jobs", "selector"))
     if name:
         try:
-            return [api.get(jobs_path(namespace, kind.plural, name))], []
+            return [api.get(kind.path(namespace, name))], []
         except ApiError as error:
             if not error.is_object_missing:
                 raise
-            return [], [f"{kind.kind} {namespace}/{name} is not there."]
+            return [], [f"{kind.name} {namespace}/{name} is not there."]
     jobs = {job["metadata"]["name"]: job for job in list_jobs(api, kind, namespace, selector=selector or "")}
     if selector:
-        return list(jobs.values()), [] if jobs else [f"No {kind.kind} in {namespace} has the labels '{selector}'."]
+        return list(jobs.values()), [] if jobs else [f"No {kind.name} in {namespace} has the labels '{selector}'."]
     wanted = dict.fromkeys(names)
-    missing = [f"{kind.kind} {namespace}/{name} is not there." for name in wanted if name not in jobs]
+    missing = [f"{kind.name} {namespace}/{name} is not there." for name in wanted if name not in jobs]
     return [jobs[name] for name in wanted if name in jobs], missing
 
 
@@ -367,14 +363,14 @@ def result_of(kind: JobKind, params: dict[str, Any], verdicts: list[Verdict], mi
     if params["name"]:
         (verdict,) = verdicts
         result = {**verdict.seen, "unmet": verdict.unmet}
-        headline = f"{kind.kind} {params['namespace']}/{verdict.name} is not as wanted:"
+        headline = f"{kind.name} {params['namespace']}/{verdict.name} is not as wanted:"
     else:
         unmet = [*missing, *(f"{verdict.name}: {problem}" for verdict in verdicts for problem in verdict.unmet)]
         jobs = [{"name": verdict.name, **verdict.seen, "unmet": verdict.unmet} for verdict in verdicts]
         result = {"jobs": jobs, "unmet": unmet}
         count = len(missing) + sum(bool(verdict.unmet) for verdict in verdicts)
         total = len(missing) + len(verdicts)
-        headline = f"{count} of {total} {kind.kind}s in {params['namespace']} are not as wanted:"
+        headline = f"{count} of {total} {kind.name}s in {params['namespace']} are not as wanted:"
     if result["unmet"]:
         lines = [headline, *(f"- {problem}" for problem in result["unmet"])]
         if result.get("diagnosis"):
@@ -445,9 +441,9 @@ def main() -> None:
         module.fail_json(msg="\n".join(["Nothing can be verified:", *(f"- {problem}" for problem in error.problems)]))
     except ApiError as error:
         if error.status == 404 and module.check_mode:
-            module.warn(f"{kind.kind} is not served (yet), so nothing was verified.")
+            module.warn(f"{kind.name} is not served (yet), so nothing was verified.")
             module.exit_json(changed=False)
-        module.fail_json(msg=f"The {kind.kind}s in {params['namespace']} cannot be verified: {error}")
+        module.fail_json(msg=f"The {kind.name}s in {params['namespace']} cannot be verified: {error}")
     except (charts.ChartsMissingError, ClientError, UnreachableError) as error:
         module.fail_json(msg=f"Nothing can be verified: {error}")
     if module.check_mode:

@@ -1,6 +1,6 @@
 """The modules as a user runs them, against the cluster whose kubeconfig MLSTACK_TEST_KUBECONFIG names.
 
-It has the training operator, simulated nodes (label `type: kwok`, taint `kwok.x-k8s.io/node=fake`) whose pods
+It has the training operator, Volcano, simulated nodes (label `type: kwok`, taint `kwok.x-k8s.io/node=fake`) whose pods
 run without doing anything, and at least one real node.
 """
 
@@ -23,7 +23,6 @@ from kubernetes import client, config
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 VARIABLE = "MLSTACK_TEST_KUBECONFIG"
-LABEL = "training.kubeflow.org/job-name"
 SIMULATED = {
     "node_selector": {"type": "kwok"},
     "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists", "effect": "NoSchedule"}],
@@ -155,8 +154,8 @@ class Kubelet:
         self._namespace = namespace
 
     def pods(self, job: str) -> dict[str, Any]:
-        found = self._core.list_namespaced_pod(self._namespace, label_selector=f"{LABEL}={job}").items
-        return {pod.metadata.name: pod for pod in found}
+        found = self._core.list_namespaced_pod(self._namespace).items
+        return {pod.metadata.name: pod for pod in found if pod.metadata.owner_references[0].name == job}
 
     def wait_until_running(self, job: str, count: int) -> None:
         wait_for(lambda: [pod.status.phase for pod in self.pods(job).values()] == ["Running"] * count, 60)

@@ -1,4 +1,4 @@
-"""The two kinds of jobs, small and on simulated nodes."""
+"""The kinds of jobs, small and on simulated nodes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ class Kind:
     module: str
     plural: str
     leader: str
+    api: tuple[str, str] = ("kubeflow.org", "v1")
 
     def task(self, name: str, namespace: str, **options: Any) -> dict[str, Any]:
         """A task with one leader and two workers, unless the options say something else."""
@@ -41,4 +42,5 @@ class Kind:
 KINDS = [
     Kind("TFJob", "tfjob", "tfjobs", "chief"),
     Kind("PyTorchJob", "pytorchjob", "pytorchjobs", "master"),
+    Kind("VolcanoJob", "volcano_job", "jobs", "chief", ("batch.volcano.sh", "v1alpha1")),
 ]

@@ -90,7 +90,7 @@ def test_runs_are_made_in_turn_and_compared(
 
     removed = sweep(kind, sweep_state="absent").finish()
     assert not any(task.failed for task in removed)
-    assert custom.list_namespaced_custom_object("kubeflow.org", "v1", namespace, kind.plural)["items"] == []
+    assert custom.list_namespaced_custom_object(*kind.api, namespace, kind.plural)["items"] == []
 
 
 def test_check_mode_makes_nothing(sweep: Sweep, custom: Any, namespace: str, tmp_path: Path) -> None:

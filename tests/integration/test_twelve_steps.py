@@ -43,7 +43,7 @@ def test_twelve_steps(kind: Kind, namespace: str, start: Any, custom: Any, core:
     for task in done[4:6]:
         assert step % 1 in str(task["diff"]["before"])
         assert step % 2 in str(task["diff"]["after"])
-    left = custom.list_namespaced_custom_object("kubeflow.org", "v1", namespace, kind.plural)["items"]
+    left = custom.list_namespaced_custom_object(*kind.api, namespace, kind.plural)["items"]
     assert left == []
     assert core.list_namespaced_pod(namespace).items == []
 

@@ -19,9 +19,9 @@ AT_ONCE = 2.0
 class Witness(threading.Thread):
     """Notes when the API server first tells that a job has finished."""
 
-    def __init__(self, custom: Any, namespace: str, plural: str, name: str) -> None:
+    def __init__(self, custom: Any, namespace: str, kind: Kind, name: str) -> None:
         super().__init__(daemon=True)
-        self._list = (custom.list_namespaced_custom_object, "kubeflow.org", "v1", namespace, plural)
+        self._list = (custom.list_namespaced_custom_object, *kind.api, namespace, kind.plural)
         self._version = custom.list_namespaced_custom_object(*self._list[1:])["metadata"]["resourceVersion"]
         self._name = name
         self.time = 0.0
@@ -29,8 +29,10 @@ class Witness(threading.Thread):
 
     def run(self) -> None:
         for event in watch.Watch().stream(*self._list, resource_version=self._version, timeout_seconds=120):
-            conditions = event["object"].get("status", {}).get("conditions", [])
-            is_over = any(one["type"] in ("Succeeded", "Failed") and one["status"] == "True" for one in conditions)
+            status = event["object"].get("status", {})
+            over = {one["type"] for one in status.get("conditions", []) if one["status"] == "True" and "type" in one}
+            over.add(status.get("state", {}).get("phase"))
+            is_over = over & {"Succeeded", "Failed", "Completed", "Terminated"}
             if event["object"]["metadata"]["name"] == self._name and is_over:
                 self.time = time.time()
                 return
@@ -40,7 +42,7 @@ class Witness(threading.Thread):
 def test_returns_at_once_when_the_job_succeeds(
     kind: Kind, namespace: str, start: Any, kubelet: Any, custom: Any
 ) -> None:
-    witness = Witness(custom, namespace, kind.plural, "good")
+    witness = Witness(custom, namespace, kind, "good")
     playbook = start(kind.task("good", namespace, wait_timeout=90), kind.task("good", namespace))
     kubelet.wait_until_running("good", 3)
     for replica in ("worker-0", "worker-1", f"{kind.leader}-0"):
@@ -65,7 +67,7 @@ def test_returns_at_once_when_the_job_succeeds(
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.module)
 def test_fails_at_once_with_the_cause(kind: Kind, namespace: str, start: Any, kubelet: Any, custom: Any) -> None:
-    witness = Witness(custom, namespace, kind.plural, "bad")
+    witness = Witness(custom, namespace, kind, "bad")
     playbook = start(kind.task("bad", namespace, wait_timeout=90))
     kubelet.wait_until_running("bad", 3)
     kubelet.end("bad-worker-1", 137, "OOMKilled")

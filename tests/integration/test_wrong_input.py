@@ -19,7 +19,7 @@ TF = KINDS[0]
 def clean(namespace: str, core: Any, custom: Any) -> Iterator[None]:
     yield
     for kind in KINDS:
-        assert custom.list_namespaced_custom_object("kubeflow.org", "v1", namespace, kind.plural)["items"] == []
+        assert custom.list_namespaced_custom_object(*kind.api, namespace, kind.plural)["items"] == []
     assert [
         pod.metadata.name for pod in core.list_namespaced_pod(namespace).items if not pod.metadata.deletion_timestamp
     ] == []

@@ -17,7 +17,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 GALAXY = yaml.safe_load((CHECKOUT / "galaxy.yml").read_text())
 RUNTIME = yaml.safe_load((CHECKOUT / "meta/runtime.yml").read_text())
-JOB_MODULES = {"pytorchjob", "tfjob", "training_job_info", "training_job_verify"}
+JOB_MODULES = {"pytorchjob", "tfjob", "training_job_info", "training_job_verify", "volcano_job"}
 
 
 def ansible(program: str, *arguments: str | Path, cwd: Path, **environment: str) -> str:

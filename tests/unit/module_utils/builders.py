@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import TFJOB, build
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import TFJOB
 
 NOW = "2026-01-02T03:04:05Z"
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -27,7 +27,7 @@ def tf_params(**params: Any) -> dict[str, Any]:
 
 
 def tf_job(uid: str = "uid-1", conditions: tuple[str, ...] = (), **params: Any) -> dict[str, Any]:
-    job = build(TFJOB, tf_params(**params))
+    job = TFJOB.build(tf_params(**params))
     job["metadata"].update(uid=uid, creationTimestamp=NOW)
     if conditions:
         job["status"] = {

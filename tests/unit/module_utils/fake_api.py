@@ -107,7 +107,9 @@ class FakeApi:
             return body
         self._note("create", path)
         self.on_create(path, body)
-        key = f"{path}/{body['metadata']['name']}"
+        name = body["metadata"].get("name") or f"{body['metadata']['generateName']}{self._version}"
+        body["metadata"]["name"] = name
+        key = f"{path}/{name}"
         if key in self.objects:
             raise ApiError(409, "AlreadyExists", f"{key} already exists")
         body["metadata"]["uid"] = f"uid-{self._version + 1}"

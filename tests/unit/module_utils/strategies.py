@@ -6,11 +6,10 @@ import copy
 from typing import Any
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
-    KINDS,
+    OPERATOR_KINDS,
     PYTORCHJOB,
     TFJOB,
     JobKind,
-    build,
 )
 from hypothesis import strategies as st
 
@@ -131,7 +130,9 @@ def parameters(draw: st.DrawFn, kind: JobKind) -> dict[str, Any]:
 
 def jobs() -> st.SearchStrategy[Any]:
     """Valid jobs of either kind."""
-    return st.sampled_from(list(KINDS.values())).flatmap(lambda kind: parameters(kind).map(lambda p: build(kind, p)))
+    return st.sampled_from(list(OPERATOR_KINDS.values())).flatmap(
+        lambda kind: parameters(kind).map(lambda p: kind.build(p))
+    )
 
 
 def aged(job: Any, version: str) -> Any:
@@ -142,10 +143,10 @@ def aged(job: Any, version: str) -> Any:
     if "v1alpha1" not in version:
         return job
     # Then the roles were a list, and nobody but the pods had restart policies.
-    kind = KINDS[job["kind"]]
+    kind = OPERATOR_KINDS[job["kind"]]
     name = "tfReplicaType" if kind is TFJOB else "replicaType"
     job["spec"]["replicaSpecs"] = []
-    for role, spec in job["spec"].pop(kind.replica_specs).items():
+    for role, spec in job["spec"].pop(kind.specs_field).items():
         spec["template"]["spec"]["restartPolicy"] = spec.pop("restartPolicy")
         job["spec"]["replicaSpecs"].append({name: "MASTER" if role == "Chief" else role.upper(), **spec})
     return job

@@ -8,7 +8,6 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
     PYTORCHJOB,
     SPEC_HASH,
     TFJOB,
-    build,
     deciding_replicas,
     is_unchanged,
     replicas_of,
@@ -50,14 +49,12 @@ def test_builds_the_whole_manifest() -> None:
         },
         "success_policy": "AllWorkers",
     }
-    job = build(TFJOB, params)
+    job = TFJOB.build(params)
     assert job == manifest("tfjob-from-parameters")
 
 
 def test_builds_a_pytorch_job() -> None:
-    job = build(
-        PYTORCHJOB, {"name": "ddp", "image": "t:1", "nproc_per_node": "1", "replicas": {"master": {"count": 1}}}
-    )
+    job = PYTORCHJOB.build({"name": "ddp", "image": "t:1", "nproc_per_node": "1", "replicas": {"master": {"count": 1}}})
     assert job["spec"]["nprocPerNode"] == "1"
     assert job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"] == [
         {"name": "pytorch", "image": "t:1"}
@@ -90,7 +87,7 @@ def test_knows_who_decides(replicas: Any, more: Any, deciding: list[str]) -> Non
 
 
 def test_all_pytorch_workers_decide_without_a_master() -> None:
-    job = build(PYTORCHJOB, {"name": "ddp", "image": "t:1", "replicas": {"worker": {"count": 2}}})
+    job = PYTORCHJOB.build({"name": "ddp", "image": "t:1", "replicas": {"worker": {"count": 2}}})
     assert [replica.name for replica in deciding_replicas(PYTORCHJOB, job)] == ["worker-0", "worker-1"]
 
 
@@ -107,12 +104,12 @@ def live_copy(job: Any) -> Any:
 
 
 def test_the_same_job_is_unchanged() -> None:
-    job = build(TFJOB, tf_params())
+    job = TFJOB.build(tf_params())
     assert is_unchanged(live_copy(job), job)
 
 
 def test_a_null_is_as_good_as_nothing() -> None:
-    job = build(TFJOB, tf_params())
+    job = TFJOB.build(tf_params())
     job["spec"]["runPolicy"] = {"ttlSecondsAfterFinished": None, "suspend": False}
     assert is_unchanged(live_copy(job), job)
 
@@ -127,23 +124,23 @@ def test_a_null_is_as_good_as_nothing() -> None:
     ],
 )
 def test_a_change_is_seen(params: dict[str, Any]) -> None:
-    assert not is_unchanged(live_copy(build(TFJOB, tf_params())), build(TFJOB, tf_params(**params)))
+    assert not is_unchanged(live_copy(TFJOB.build(tf_params())), TFJOB.build(tf_params(**params)))
 
 
 def test_what_was_left_out_is_seen() -> None:
-    before, after = build(TFJOB, tf_params(working_dir="/x")), build(TFJOB, tf_params())
+    before, after = TFJOB.build(tf_params(working_dir="/x")), TFJOB.build(tf_params())
     assert not is_unchanged(live_copy(before), after)
 
 
 def test_an_edit_in_the_cluster_is_seen() -> None:
-    job = build(TFJOB, tf_params())
+    job = TFJOB.build(tf_params())
     live = live_copy(job)
     live["spec"]["tfReplicaSpecs"]["Worker"]["replicas"] = 5
     assert not is_unchanged(live, job)
 
 
 def test_a_job_without_a_hash_is_compared() -> None:
-    job = build(TFJOB, tf_params())
+    job = TFJOB.build(tf_params())
     live = live_copy(job)
     del live["metadata"]["annotations"][SPEC_HASH]
     assert is_unchanged(live, job)
@@ -152,7 +149,7 @@ def test_a_job_without_a_hash_is_compared() -> None:
 
 
 def test_the_hash_does_not_hang_on_order_or_status() -> None:
-    job = build(TFJOB, tf_params())
+    job = TFJOB.build(tf_params())
     turned = {key: job[key] for key in reversed(job)}
     turned["status"] = {"conditions": []}
     assert spec_hash(turned) == spec_hash(job) == spec_hash(with_hash(job))

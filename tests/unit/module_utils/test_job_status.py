@@ -30,20 +30,20 @@ from .builders import NOW, ended, pod, running, tf_job, waiting
     ],
 )
 def test_the_strongest_condition_is_the_state(conditions: tuple[str, ...], state: str) -> None:
-    assert state_of(tf_job(conditions=conditions)) == state
+    assert state_of(TFJOB, tf_job(conditions=conditions)) == state
 
 
 def test_only_a_true_condition_counts() -> None:
     job = tf_job(conditions=("Created", "Running"))
     job["status"]["conditions"][1]["status"] = "False"
-    assert state_of(job) == "Created"
+    assert state_of(TFJOB, job) == "Created"
 
 
 @pytest.mark.parametrize("status", [None, {}, {"conditions": None}, {"conditions": ["odd"]}, []])
 def test_an_odd_status_is_pending(status: Any) -> None:
     job = tf_job()
     job["status"] = status
-    assert state_of(job) == "Pending"
+    assert state_of(TFJOB, job) == "Pending"
 
 
 @pytest.mark.parametrize(
@@ -58,14 +58,14 @@ def test_an_odd_status_is_pending(status: Any) -> None:
     ],
 )
 def test_knows_when_nothing_more_happens(conditions: tuple[str, ...], suspend: bool, rests: bool) -> None:
-    assert is_at_rest(tf_job(conditions=conditions, run_policy={"suspend": suspend})) is rests
+    assert is_at_rest(TFJOB, tf_job(conditions=conditions, run_policy={"suspend": suspend})) is rests
 
 
 def test_duration() -> None:
     job = tf_job()
-    assert duration_of(job) is None
+    assert duration_of(TFJOB, job) is None
     job["status"] = {"startTime": "2026-01-02T23:59:30Z", "completionTime": "2026-01-03T00:01:00Z"}
-    assert duration_of(job) == 90
+    assert duration_of(TFJOB, job) == 90
 
 
 def test_times() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import KINDS, TFJOB, InvalidJobError
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import OPERATOR_KINDS, TFJOB, InvalidJobError
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.legacy_specs import (
     GROUP_NAME,
     OLD_VERSIONS,
@@ -157,7 +157,7 @@ def test_converts_the_first_tensorflow_jobs() -> None:
 def test_converts_the_first_pytorch_jobs() -> None:
     job, warnings = converted(PYTORCH)
     assert job == yaml.safe_load(PYTORCH_NOW)
-    validate(KINDS["PyTorchJob"], job)
+    validate(OPERATOR_KINDS["PyTorchJob"], job)
     for said in (
         "spec.backend: 'tcp' left out: the program names its backend to init_process_group",
         "spec.masterPort: became the port pytorchjob-port of the container pytorch.",
@@ -460,7 +460,7 @@ def test_a_present_job_stays_as_it_is(job: Any) -> None:
 
 @given(jobs(), st.sampled_from(OLD_VERSIONS[:4]))
 def test_an_aged_job_comes_back(job: Any, version: str) -> None:
-    roles = job["spec"][KINDS[job["kind"]].replica_specs]
+    roles = job["spec"][OPERATOR_KINDS[job["kind"]].specs_field]
     if version.endswith("v1alpha1") and job["kind"] == "TFJob" and "Master" in roles:
         # By this name it is not known any more.
         job["spec"]["tfReplicaSpecs"] = {"Chief" if role == "Master" else role: spec for role, spec in roles.items()}
@@ -470,7 +470,7 @@ def test_an_aged_job_comes_back(job: Any, version: str) -> None:
     if job["kind"] == "TFJob":
         job["spec"].setdefault("runPolicy", {}).setdefault("cleanPodPolicy", "Running")
     assert now == job
-    assert list(problems_of(KINDS[job["kind"]], now)) == []
+    assert list(problems_of(OPERATOR_KINDS[job["kind"]], now)) == []
     assert warnings
     assert old == before
     assert to_v1(now) == (now, [])
@@ -484,7 +484,7 @@ def test_a_damaged_old_job_gives_no_error_but_ours(document: Any) -> None:
         assert all(problem.endswith(".") for problem in error.problems)
     else:
         assert to_v1(job) == (job, [])
-        list(problems_of(KINDS.get(str(job["kind"]), TFJOB), job))
+        list(problems_of(OPERATOR_KINDS.get(str(job["kind"]), TFJOB), job))
 
 
 @given(st.lists(anything | jobs().flatmap(mutated) | st.sampled_from(plain_cluster()).flatmap(mutated), max_size=4))

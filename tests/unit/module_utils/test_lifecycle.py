@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.mlstack.kubernetes.plugins.module_utils import steady, watch
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.course import Course, JobError
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import TFJOB, build
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import TFJOB
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.lifecycle import Lifecycle, Options, outcome
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.waiting import Limits
@@ -50,7 +50,7 @@ class Cluster:
         return outcome([course], is_batch=False)
 
     def present(self, options: dict[str, Any] | None = None, **params: Any) -> Json:
-        return self.bring("present", {**(options or {})}, build(TFJOB, tf_params(**{"replicas": SMALL, **params})))
+        return self.bring("present", {**(options or {})}, TFJOB.build(tf_params(**{"replicas": SMALL, **params})))
 
     def absent(self, **options: Any) -> Json:
         return self.bring("absent", options)
@@ -326,7 +326,7 @@ def test_a_lost_answer_does_not_make_two_jobs(cluster: Cluster) -> None:
 def test_a_job_of_others_that_came_between_is_an_error(cluster: Cluster) -> None:
     def overtake(path: str, body: Json) -> None:
         cluster.api.on_create = lambda path, body: None
-        cluster.api.create(path, build(TFJOB, tf_params(image="other:1")))
+        cluster.api.create(path, TFJOB.build(tf_params(image="other:1")))
 
     cluster.api.on_create = overtake
     assert "already exists" in str(failure(cluster, NO_WAIT))
@@ -442,12 +442,23 @@ def test_a_job_that_has_finished_is_not_suspended(cluster: Cluster) -> None:
 
 
 def test_a_job_is_made_suspended(cluster: Cluster) -> None:
-    wanted = build(TFJOB, tf_params(replicas=SMALL))
+    wanted = TFJOB.build(tf_params(replicas=SMALL))
     result = cluster.bring("suspended", NO_WAIT, wanted)
     assert result["job"]["spec"]["runPolicy"] == {"suspend": True}
     # The same job when it is to run is not another one.
     assert cluster.bring("resumed", NO_WAIT, wanted)["changed"]
     assert cluster.api.objects[JOB]["spec"]["runPolicy"] == {"suspend": False}
+
+
+def test_a_running_job_is_suspended_by_its_description(cluster: Cluster) -> None:
+    cluster.present(NO_WAIT)
+    cluster.condition("Running")
+    wanted = TFJOB.build(tf_params(replicas=SMALL))
+    assert cluster.bring("suspended", NO_WAIT, wanted)["changed"]
+    assert cluster.api.objects[JOB]["spec"]["runPolicy"] == {"suspend": True}
+    other = TFJOB.build(tf_params(replicas=SMALL, image="other:1"))
+    with pytest.raises(JobError, match="exists with another spec"):
+        cluster.bring("resumed", NO_WAIT, other)
 
 
 @pytest.mark.parametrize("state", ["suspended", "resumed", "restarted"])
@@ -539,7 +550,7 @@ class Fleet(Cluster):
 
     def bring_all(self, count: int, state: str = "present", **options: Any) -> Json:
         courses = [
-            Course(TFJOB, "default", name, build(TFJOB, tf_params(name=name, replicas=SMALL)))
+            Course(TFJOB, "default", name, TFJOB.build(tf_params(name=name, replicas=SMALL)))
             for name in (f"job-{number}" for number in range(count))
         ]
         getattr(Lifecycle(self.api, TFJOB, Options(**options), self.warnings.append), state)(courses)
@@ -580,7 +591,7 @@ def test_the_failure_of_some_is_told_and_the_others_go_on() -> None:
 
 def test_nothing_is_made_where_one_is_wrong() -> None:
     fleet = Fleet()
-    fleet.api.put(f"{JOBS}/job-2", build(TFJOB, tf_params(name="job-2", image="other:1")))
+    fleet.api.put(f"{JOBS}/job-2", TFJOB.build(tf_params(name="job-2", image="other:1")))
     with pytest.raises(JobError, match=r"1 of 5 TFJobs .*\n.*job-2 exists with another spec"):
         fleet.bring_all(5)
     assert fleet.api.writes == []

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import PYTORCHJOB, TFJOB, build
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import PYTORCHJOB, TFJOB
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import (
     Patience,
     Stuck,
@@ -40,7 +40,7 @@ def test_a_crash_loop_needs_some_crashes(restarts: int, lost: list[Any]) -> None
 
 def test_a_worker_that_does_not_find_a_running_master() -> None:
     params = {"name": "mnist", "image": "trainer:1", "replicas": {"master": {}, "worker": {}}}
-    job = {**build(PYTORCHJOB, params)}
+    job = {**PYTORCHJOB.build(params)}
     init = {"initContainerStatuses": [{"name": "init-pytorch", "state": running()}]}
     worker = pod("mnist-worker-0", phase="Pending", status=init)
     master = pod("mnist-master-0")

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
-    KINDS,
+    OPERATOR_KINDS,
     PYTORCHJOB,
     TFJOB,
     InvalidJobError,
     JobKind,
-    build,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.validator import problems_of, validate, wanted_job
 from hypothesis import given
@@ -30,7 +29,7 @@ def told(kind: JobKind, job: Any, **how: Any) -> str:
 @pytest.mark.parametrize("name", ["tfjob-full", "pytorchjob-full"])
 def test_accepts_full_manifests(name: str) -> None:
     job = manifest(name)
-    validate(KINDS[job["kind"]], job)
+    validate(OPERATOR_KINDS[job["kind"]], job)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +274,7 @@ def test_finds_mounts_that_cannot_work(job: Any, expected: str) -> None:
 
 
 def test_a_program_alone_may_have_its_own_tf_config() -> None:
-    job = build(TFJOB, {"name": "alone", "image": "t:1", "env": {"TF_CONFIG": "{}"}, "replicas": {"worker": {}}})
+    job = TFJOB.build({"name": "alone", "image": "t:1", "env": {"TF_CONFIG": "{}"}, "replicas": {"worker": {}}})
     validate(TFJOB, job)
     job["spec"]["tfReplicaSpecs"]["Worker"]["replicas"] = 2
     assert "'TF_CONFIG' is set by the operator" in told(TFJOB, job)
@@ -379,13 +378,13 @@ def test_elastic_jobs_need_workers() -> None:
 def test_the_master_sets_the_addresses(name: str) -> None:
     params = {"name": "ddp", "image": "t:1", "env": {name: "1"}, "replicas": {"master": {}, "worker": {}}}
     assert f"replicas.worker.env[0].name: {name!r} is set by the operator" in told(
-        PYTORCHJOB, build(PYTORCHJOB, params), from_parameters=True
+        PYTORCHJOB, PYTORCHJOB.build(params), from_parameters=True
     )
 
 
 def test_workers_without_a_master_may_set_addresses() -> None:
     params = {"name": "ddp", "image": "t:1", "env": {"MASTER_ADDR": "db"}, "replicas": {"worker": {"count": 2}}}
-    validate(PYTORCHJOB, build(PYTORCHJOB, params))
+    validate(PYTORCHJOB, PYTORCHJOB.build(params))
 
 
 def test_pytorch_master_needs_its_count() -> None:
@@ -416,10 +415,10 @@ def test_processes_per_node_are_said_once() -> None:
 def test_processes_on_gpus_need_gpus() -> None:
     gpus = {"resources": {"limits": {"nvidia.com/gpu": 2}}}
     params = {"name": "ddp", "image": "t:1", "nproc_per_node": "gpu", "replicas": {"master": gpus, "worker": {}}}
-    message = told(PYTORCHJOB, build(PYTORCHJOB, params), from_parameters=True)
+    message = told(PYTORCHJOB, PYTORCHJOB.build(params), from_parameters=True)
     assert message.startswith("replicas.worker: asks for no GPU, which nprocPerNode gpu needs")
     assert "replicas.master" not in message
-    validate(PYTORCHJOB, build(PYTORCHJOB, {**params, "replicas": {"master": gpus}}))
+    validate(PYTORCHJOB, PYTORCHJOB.build({**params, "replicas": {"master": gpus}}))
 
 
 def test_refuses_odd_processes_per_node() -> None:
@@ -476,11 +475,11 @@ def test_name_and_namespace_complete_a_definition() -> None:
 
 @given(anything)
 def test_anything_gives_problems_and_no_error(job: Any) -> None:
-    for kind in KINDS.values():
+    for kind in OPERATOR_KINDS.values():
         assert list(problems_of(kind, job))
 
 
-@given(st.sampled_from(list(KINDS.values())), anything, anything)
+@given(st.sampled_from(list(OPERATOR_KINDS.values())), anything, anything)
 def test_any_spec_gives_problems_and_no_error(kind: JobKind, metadata: Any, spec: Any) -> None:
     job = {"apiVersion": "kubeflow.org/v1", "kind": kind.kind, "metadata": metadata, "spec": spec}
     assert list(problems_of(kind, job))
@@ -488,7 +487,7 @@ def test_any_spec_gives_problems_and_no_error(kind: JobKind, metadata: Any, spec
 
 @given(jobs().flatmap(mutated))
 def test_a_damaged_job_gives_no_error(job: Any) -> None:
-    kind = KINDS.get(str(job.get("kind")), TFJOB) if isinstance(job, dict) else TFJOB
+    kind = OPERATOR_KINDS.get(str(job.get("kind")), TFJOB) if isinstance(job, dict) else TFJOB
     before = copy.deepcopy(job)
     for path, text in problems_of(kind, job):
         assert path.strip(".") == path != ""
@@ -497,7 +496,7 @@ def test_a_damaged_job_gives_no_error(job: Any) -> None:
     assert job == before
 
 
-@given(st.data(), st.sampled_from(list(KINDS.values())))
+@given(st.data(), st.sampled_from(list(OPERATOR_KINDS.values())))
 def test_what_is_built_from_parameters_is_valid(data: st.DataObject, kind: JobKind) -> None:
     params = data.draw(parameters(kind))
     job = wanted_job(kind, params, None)

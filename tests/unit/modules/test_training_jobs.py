@@ -156,7 +156,7 @@ def test_lists_jobs_with_their_replicas(api: FakeApi, call: Call) -> None:
     assert "log" not in result["jobs"][1]["replicas"][0]
     assert "diagnosis" not in result["jobs"][1]
     # One request for each kind, and one for all pods.
-    assert len(api.calls) == 3
+    assert len(api.calls) == 4
 
 
 def test_lists_jobs_of_some_states(api: FakeApi, call: Call) -> None:
@@ -211,4 +211,7 @@ def test_all_namespaces_and_kinds_that_are_not_served(api: FakeApi, call: Call) 
     api.failures["/apis/kubeflow.org/v1/pytorchjobs"] = [not_found("page")]
     result = call(training_job_info)
     assert [(job["namespace"], job["name"], len(job["replicas"])) for job in result["jobs"]] == [("default", "done", 2)]
+    assert "warnings" not in result or not result["warnings"]
+    api.failures["/apis/kubeflow.org/v1/pytorchjobs"] = [not_found("page")]
+    result = call(training_job_info, kinds=["TFJob", "PyTorchJob"])
     assert "does not serve PyTorchJob (kubeflow.org/v1): install the training operator" in str(result["warnings"])
