@@ -12,6 +12,7 @@ from .conftest import Run, kubectl, playbook, wait_for
 PLAYBOOK = ("playbooks/ai.yaml", "--tags", "cluster_dns")
 NODES = ["mlstack-test-node-1", "mlstack-test-node-2"]
 SERVICE = ("service", "kube-dns", "--namespace=kube-system")
+DEPLOYMENT = ("deployment/coredns", "--namespace=kube-system")
 
 
 def rows(run: Run) -> dict[str, list[str]]:
@@ -34,19 +35,17 @@ def cut_off(node: str) -> Iterator[None]:
 
 
 @contextmanager
-def selector(labels: dict[str, str]) -> Iterator[None]:
-    """Let the DNS's Service choose pods of other labels."""
-    before = json.loads(kubectl("get", *SERVICE, "-o", "jsonpath={.spec.selector}"))
-    choose(labels)
+def no_pods() -> Iterator[None]:
+    """Take all pods of the DNS away. Nobody's role owns how many there are, so that nothing has to be won back."""
+    kubectl("scale", *DEPLOYMENT, "--replicas=0")
     try:
+        kubectl(
+            "wait", "pod", "--namespace=kube-system", "--selector=k8s-app=kube-dns", "--for=delete", "--timeout=45s"
+        )
         yield
     finally:
-        choose(before)
-
-
-def choose(labels: dict[str, str]) -> None:
-    patch = [{"op": "replace", "path": "/spec/selector", "value": labels}]
-    kubectl("patch", *SERVICE, "--type=json", "--patch", json.dumps(patch))
+        kubectl("scale", *DEPLOYMENT, "--replicas=1")
+        kubectl("rollout", "status", *DEPLOYMENT, "--timeout=45s")
 
 
 def test_every_node_is_asked_and_nothing_changes(stack: Run) -> None:
@@ -71,11 +70,11 @@ def test_the_node_that_is_cut_off_is_named(stack: Run) -> None:
 
 
 def test_a_dns_without_endpoints_is_told(stack: Run) -> None:
-    with selector({"k8s-app": "nobody"}):
+    with no_pods():
         run = playbook(*PLAYBOOK)
     assert run.status != 0
     assert f"The cluster's DNS fails on {', '.join(NODES)}." in run.output
-    assert "its selector k8s-app=nobody does not choose the pods of the DNS, coredns-" in run.output
+    assert "has no endpoint that is ready; there are no pods of the DNS: scale its Deployment up." in run.output
 
 
 @contextmanager
