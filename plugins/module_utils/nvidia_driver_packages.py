@@ -31,10 +31,19 @@ def parse_madison(output: str) -> dict[str, list[str]]:
     return versions
 
 
-def parse_installed(output: str) -> dict[str, str]:
-    """Return the versions of the installed packages from lines of package, version and status."""
+@dataclass(frozen=True)
+class Installed:
+    # Versions of the installed packages.
+    versions: dict[str, str]
+    # Those whose version is held.
+    held: set[str]
+
+
+def parse_installed(output: str) -> Installed:
+    """Read lines of package, version, what is wanted of it, and status."""
     rows = [line.split("\t") for line in output.splitlines()]
-    return {row[0]: row[1] for row in rows if len(row) == 3 and row[2] == "installed"}
+    rows = [row for row in rows if len(row) == 4 and row[3] == "installed"]
+    return Installed({row[0]: row[1] for row in rows}, {row[0] for row in rows if row[2] == "hold"})
 
 
 def choose(

@@ -19,7 +19,7 @@ options:
     description: Packages of the driver, which must all have the same version.
     type: list
     elements: str
-    required: true
+    default: []
   others:
     description: Packages that come with it and have versions of their own, such as the headers of the kernel.
     type: list
@@ -29,6 +29,10 @@ options:
     description: Branch or exact version of the driver, such as V(580) or V(580.95.05). Empty takes the newest.
     type: str
     default: ""
+  record:
+    description: File that lists packages which were installed as the driver before, one a line.
+    type: path
+    required: true
 attributes:
   check_mode:
     description: Reads only.
@@ -44,6 +48,7 @@ EXAMPLES = r"""
     packages: [nvidia-driver-cuda, nvidia-kernel-open-dkms]
     others: [linux-headers-amd64]
     version: "580"
+    record: /var/lib/mlstack/nvidia_driver/packages
   register: driver
 """
 
@@ -81,11 +86,24 @@ installed:
   type: list
   elements: str
   sample: [libcuda1, nvidia-driver-cuda, nvidia-kernel-open-dkms]
+recorded:
+  description: The packages that O(record) lists.
+  returned: always
+  type: list
+  elements: str
+  sample: [nvidia-driver-cuda, nvidia-kernel-open-dkms]
+held:
+  description: Those among them whose version is held.
+  returned: always
+  type: list
+  elements: str
+  sample: [nvidia-driver-cuda, nvidia-kernel-open-dkms]
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.nvidia_driver import upstream_version
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.nvidia_driver import read, upstream_version
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.nvidia_driver_packages import (
+    Choice,
     choose,
     parse_installed,
     parse_madison,
@@ -95,13 +113,15 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.nvidia_driver_p
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "packages": {"type": "list", "elements": "str", "required": True},
+            "packages": {"type": "list", "elements": "str", "default": []},
             "others": {"type": "list", "elements": "str", "default": []},
             "version": {"type": "str", "default": ""},
+            "record": {"type": "path", "required": True},
         },
         supports_check_mode=True,
     )
     packages, others = module.params["packages"], module.params["others"]
+    recorded = (read("/", module.params["record"]) or "").split()
 
     def run(*command: str) -> str:
         _status, output, _errors = module.run_command(
@@ -110,12 +130,13 @@ def main() -> None:
         return str(output)
 
     # It lists what is known of, and only warns of the rest.
-    offered = parse_madison(run("apt-cache", "madison", *packages, *others))
-    installed = parse_installed(
-        run("dpkg-query", "--show", r"--showformat=${Package}\t${Version}\t${db:Status-Status}\n")
-    )
-    choice = choose(packages, others, module.params["version"], offered, installed)
-    present = next((upstream_version(installed[name]) for name in packages if name in installed), "")
+    offered = parse_madison(run("apt-cache", "madison", *packages, *others)) if packages else {}
+    columns = ("Package", "Version", "db:Status-Want", "db:Status-Status")
+    shown = run("dpkg-query", "--show", "--showformat=" + r"\t".join(f"${{{name}}}" for name in columns) + r"\n")
+    installed = parse_installed(shown)
+    choice = choose(packages, others, module.params["version"], offered, installed.versions) if packages else Choice()
+    drivers = [name for name in [*packages, *recorded] if name in installed.versions]
+    present = upstream_version(installed.versions[drivers[0]]) if drivers else ""
     module.exit_json(
         changed=False,
         version=choice.version,
@@ -124,8 +145,10 @@ def main() -> None:
         offered={name: offered.get(name, []) for name in [*packages, *others]},
         installed_version=present,
         installed=sorted(
-            name for name, version in installed.items() if present and upstream_version(version) == present
+            name for name, of in installed.versions.items() if present and upstream_version(of) == present
         ),
+        recorded=recorded,
+        held=[name for name in recorded if name in installed.held],
     )
 
 

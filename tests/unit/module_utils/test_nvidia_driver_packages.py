@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.nvidia_driver_packages import (
     Choice,
+    Installed,
     choose,
     parse_installed,
     parse_madison,
@@ -33,7 +34,10 @@ def test_versions_are_read_newest_first_and_once() -> None:
 
 
 def test_removed_packages_are_not_installed() -> None:
-    assert parse_installed("a\t1\tinstalled\nb\t2\tconfig-files\nc\t\tnot-installed\n") == {"a": "1"}
+    output = (
+        "a\t1\tinstall\tinstalled\nb\t2\tdeinstall\tconfig-files\nc\t\tunknown\tnot-installed\nd\t3\thold\tinstalled\n"
+    )
+    assert parse_installed(output) == Installed({"a": "1", "d": "3"}, {"d"})
 
 
 def test_newest_version_that_all_packages_have() -> None:

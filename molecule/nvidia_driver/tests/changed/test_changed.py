@@ -1,16 +1,15 @@
-"""Upgrade, downgrade, other kernel modules and another source, after what was refused before."""
+"""Upgrade, downgrade and other kernel modules, after what was refused before."""
 
 from __future__ import annotations
 
 from testinfra.host import Host
 
-testinfra_hosts = ["ansible://hopper", "ansible://volta", "ansible://nouveau", "ansible://debian"]
+testinfra_hosts = ["ansible://hopper", "ansible://volta", "ansible://nouveau"]
 
 DRIVERS = {
     "hopper": ("590.44.01", "Open Kernel Module", "nvidia-kernel-open-dkms"),
     "volta": ("570.195.03", "x86_64 Kernel Module", "nvidia-kernel-dkms"),
     "nouveau": ("580.95.05", "x86_64 Kernel Module", "nvidia-kernel-dkms"),
-    "debian": ("580.95.05", "Open Kernel Module", "nvidia-kernel-open-dkms"),
 }
 
 
