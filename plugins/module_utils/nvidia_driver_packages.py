@@ -5,10 +5,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.nvidia_driver import matches, upstream_version
+
+# What the driver's packages are called, and how their versions begin: with a branch of three digits. Modules that are
+# compiled already have the version of their kernel, and must not be taken for the driver's.
+NAMES = re.compile(r"nvidia|^(libcuda|cuda-drivers|libnv|libxnvctrl)")
+VERSION = re.compile(r"(\d+:)?\d{3}\.")
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,13 @@ def parse_installed(output: str) -> Installed:
     rows = [line.split("\t") for line in output.splitlines()]
     rows = [row for row in rows if len(row) == 4 and row[3] == "installed"]
     return Installed({row[0]: row[1] for row in rows}, {row[0] for row in rows if row[2] == "hold"})
+
+
+def installed_driver(names: Sequence[str], versions: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Return the version of the driver that is installed, if one of these packages is, and all packages that have it."""
+    drivers = {name: version for name, version in versions.items() if NAMES.search(name) and VERSION.match(version)}
+    present = next((upstream_version(drivers[name]) for name in names if name in drivers), "")
+    return present, sorted(name for name, version in drivers.items() if upstream_version(version) == present)
 
 
 def choose(

@@ -101,10 +101,11 @@ held:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.nvidia_driver import read, upstream_version
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.nvidia_driver import read
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.nvidia_driver_packages import (
     Choice,
     choose,
+    installed_driver,
     parse_installed,
     parse_madison,
 )
@@ -135,8 +136,7 @@ def main() -> None:
     shown = run("dpkg-query", "--show", "--showformat=" + r"\t".join(f"${{{name}}}" for name in columns) + r"\n")
     installed = parse_installed(shown)
     choice = choose(packages, others, module.params["version"], offered, installed.versions) if packages else Choice()
-    drivers = [name for name in [*packages, *recorded] if name in installed.versions]
-    present = upstream_version(installed.versions[drivers[0]]) if drivers else ""
+    present, of_driver = installed_driver([*packages, *recorded], installed.versions)
     module.exit_json(
         changed=False,
         version=choice.version,
@@ -144,9 +144,7 @@ def main() -> None:
         missing=choice.missing,
         offered={name: offered.get(name, []) for name in [*packages, *others]},
         installed_version=present,
-        installed=sorted(
-            name for name, of in installed.versions.items() if present and upstream_version(of) == present
-        ),
+        installed=of_driver,
         recorded=recorded,
         held=[name for name in recorded if name in installed.held],
     )

@@ -6,6 +6,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.nvidia_driver_p
     Choice,
     Installed,
     choose,
+    installed_driver,
     parse_installed,
     parse_madison,
 )
@@ -74,3 +75,18 @@ def test_companion_follows_the_driver_as_closely_as_it_is_offered() -> None:
     assert persistenced("580", {"nvidia-persistenced": "590.44.01-1"}) == "580.95.05-1"
     present = dict.fromkeys(PACKAGES, "580.1-1")
     assert persistenced("580", {**present, "nvidia-persistenced": "580.65.06-1"}) == "580.65.06-1"
+
+
+def test_driver_is_what_has_its_version_and_never_a_kernel() -> None:
+    kernel = "linux-modules-nvidia-580-server-open-generic"
+    versions = {
+        kernel: "6.8.0-60.63+1",
+        "linux-image-6.8.0-60-generic": "6.8.0-60.63",
+        "nvidia-utils-580-server": "580.95.05-0ubuntu0.24.04.1",
+        "nvidia-compute-utils-580-server": "580.95.05-0ubuntu0.24.04.1",
+        "nvidia-container-toolkit": "1.20.0-1",
+        "unrelated": "580.95.05-1",
+    }
+    driver = ["nvidia-compute-utils-580-server", "nvidia-utils-580-server"]
+    assert installed_driver([kernel, "nvidia-utils-580-server"], versions) == ("580.95.05", driver)
+    assert installed_driver([kernel], versions) == ("", [])

@@ -17,7 +17,7 @@ def test_nothing_is_held(host: Host) -> None:
 
 
 def test_no_file_is_left(host: Host) -> None:
-    assert host.run("find /etc /var/lib/mlstack -name '*mlstack*'").stdout == ""
+    assert host.run("find /etc -name '*mlstack*'").stdout == ""
     assert not host.file("/var/lib/mlstack/nvidia_driver").exists
 
 
