@@ -53,7 +53,7 @@ def parse_installed(output: str) -> Installed:
 
 
 def installed_driver(names: Sequence[str], versions: Mapping[str, str]) -> tuple[str, list[str]]:
-    """Return the version of the driver that is installed, if one of these packages is, and all packages that have it."""
+    """Return the version of the installed driver, if one of these packages is there, and all packages that have it."""
     drivers = {name: version for name, version in versions.items() if NAMES.search(name) and VERSION.match(version)}
     present = next((upstream_version(drivers[name]) for name in names if name in drivers), "")
     return present, sorted(name for name, version in drivers.items() if upstream_version(version) == present)
