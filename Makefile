@@ -60,6 +60,9 @@ remove: root $(RUNTIME) ## Take away what `demo` set up; the checkout and the ca
 .PHONY: test
 test: root unit lint molecule integration e2e ## All tests, those that fail fastest first
 
+.PHONY: test-all
+test-all: test hosts ## `test`, and the roles that set up hosts, on test machines
+
 .PHONY: unit
 unit: $(DEVELOPMENT) ## Unit tests: seconds, no cluster
 	$(call say,Unit tests)
@@ -85,6 +88,15 @@ lint: $(DEVELOPMENT) ## Linters of Ansible, YAML, Python, changelog and document
 molecule: root $(DEVELOPMENT) ## A role from check mode on a fresh host to its removal, looked at by testinfra
 	$(call say,Molecule)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test
+
+.PHONY: hosts
+hosts: root $(DEVELOPMENT) ## The roles that set up hosts, on containers with systemd that Ansible reaches by SSH
+	$(call say,The role nvidia_driver on test machines)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test -s nvidia_driver
+	$(call say,A cluster with simulated nodes for the tests)
+	$(BIN)/ansible-playbook -i $(TEST_INVENTORY) $(TEST_CLUSTER)
+	$(call say,Drain and reboot of a node by the role nvidia_driver)
+	PATH="$(CURDIR)/$(BIN):$$PATH" MLSTACK_TEST_KUBECONFIG=$(TEST_KUBECONFIG) $(BIN)/molecule test -s nvidia_driver_node
 
 .PHONY: integration
 integration: root $(DEVELOPMENT) ## The modules against a real API server and operator, with simulated nodes

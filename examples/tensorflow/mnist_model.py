@@ -27,6 +27,8 @@ from mnist_data import CLASSES, IMAGE_SHAPE, Digits, load_mnist  # noqa: F401
 tf.get_logger().setLevel("ERROR")
 
 IMAGE = tf.TensorSpec([None, *IMAGE_SHAPE], tf.float32, "images")
+# Images for which a model server is asked, to prove that it serves what was trained.
+EXAMINED = 100
 
 
 class DigitClassifier(tf.Module):
@@ -96,15 +98,29 @@ def detached(model: DigitClassifier) -> DigitClassifier:
     return copy
 
 
-def export(model: DigitClassifier, model_directory: Path) -> Path:
-    """Save a detached model as the next version under `model_directory`; a server never sees half of one."""
+def export(model: DigitClassifier, model_directory: Path, test: Digits) -> Path:
+    """Save a detached model as the next version under `model_directory`; a server never sees half of one.
+
+    Beside the versions is what any of them can be examined with.
+    """
     versions = [int(entry.name) for entry in model_directory.iterdir() if entry.name.isdecimal()]
     version = model_directory / str(max(versions, default=0) + 1)
     unfinished = version.with_suffix(".tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     tf.saved_model.save(model, str(unfinished), signatures={"serving_default": model.predict})
+    known_answers = model_directory / "known_answers.json"
+    known_answers.with_suffix(".tmp").write_text(json.dumps(examination(test)))
+    known_answers.with_suffix(".tmp").rename(known_answers)
     unfinished.rename(version)
     return version
+
+
+def examination(test: Digits) -> dict[str, object]:
+    """Images that the model was not trained on, in the form in which they are served, and the digits that they show."""
+    images = test.images[:EXAMINED]
+    # Most pixels are black, and `0` is short.
+    instances = [[[pixel and round(pixel / 255, 3) for pixel in row] for row in image] for image in images.tolist()]
+    return {"output": "digits", "instances": instances, "expected": test.labels[:EXAMINED].tolist()}
 
 
 class ScalarLog:

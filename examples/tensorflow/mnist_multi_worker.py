@@ -96,7 +96,7 @@ def train(cluster: Cluster, options: argparse.Namespace) -> None:
         test_accuracy = accuracy(result, test)
         if scalars:
             scalars.write(options.epochs * steps, test_accuracy=test_accuracy)
-            report(exported=export(result, options.model_directory))
+            report(exported=export(result, options.model_directory, test))
         report(test_accuracy=test_accuracy)
 
 

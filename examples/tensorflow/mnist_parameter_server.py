@@ -166,7 +166,7 @@ def train(cluster: Cluster, options: argparse.Namespace) -> None:
     test_accuracy = accuracy(result, test)
     if options.model_directory and scalars:
         scalars.write(options.epochs * steps, test_accuracy=test_accuracy)
-        report(exported=export(result, options.model_directory))
+        report(exported=export(result, options.model_directory, test))
     report(test_accuracy=test_accuracy)
 
     dismiss(cluster)

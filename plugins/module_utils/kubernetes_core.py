@@ -12,7 +12,10 @@ request has a timeout and no hidden retries.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
@@ -25,7 +28,8 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import
 try:
     import urllib3
     import yaml
-    from kubernetes.client import Configuration, rest
+    from kubernetes.client import ApiClient, ApiException, Configuration, CoreV1Api, rest
+    from kubernetes.stream import portforward
 except ImportError:
     # AnsibleK8SModule says so.
     pass
@@ -86,6 +90,30 @@ class Client:
     def lines(self, path: str, query: Mapping[str, str], read_timeout: float) -> _ResponseLines:
         return _ResponseLines(self._send("GET", path, query, None, read_timeout), self.host)
 
+    @contextmanager
+    def tunnel(self, namespace: str, pod: str, port: int) -> Iterator[str]:
+        """An address on this machine that leads to a port of a pod, through the API server."""
+        api = ApiClient(self._configuration)
+        for name, value in self._headers.items():
+            api.set_default_header(name, value)
+
+        def connect_to_pod() -> Any:
+            try:
+                forwarder = portforward(
+                    CoreV1Api(api).connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port)
+                )
+            except ApiException as error:
+                raise UnreachableError(f"The API server leads to no port of the pod {pod}: {error.reason}") from error
+            return forwarder.socket(port)
+
+        # The first connection is made at once, so that what is wrong with it is known.
+        first = connect_to_pod()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            threading.Thread(target=_relay, args=(listener, first, connect_to_pod), daemon=True).start()
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+            # Without it the thread that accepts connections would keep the socket.
+            listener.shutdown(socket.SHUT_RDWR)
+
     def _send(
         self, method: str, path: str, query: Mapping[str, str] | None, body: Json | None, read_timeout: float
     ) -> Any:
@@ -124,6 +152,37 @@ def _write_query(dry_run: bool) -> dict[str, str]:
     # Strict: an unknown or doubled field is an error, not a warning that nobody reads.
     query = {"fieldValidation": "Strict", "fieldManager": "mlstack"}
     return {**query, "dryRun": "All"} if dry_run else query
+
+
+def _relay(listener: socket.socket, first: Any, connect_to_pod: Callable[[], Any]) -> None:
+    """Lead each connection that the listener gets to one to the pod, until the listener is shut down."""
+    remote = first
+    while True:
+        try:
+            local, _address = listener.accept()
+        except OSError:
+            return
+        try:
+            remote = remote or connect_to_pod()
+        except UnreachableError:
+            # The client sees its connection end.
+            local.close()
+            continue
+        for source, sink in ((local, remote), (remote, local)):
+            threading.Thread(target=_copy, args=(source, sink), daemon=True).start()
+        remote = None
+
+
+def _copy(source: Any, sink: Any) -> None:
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+    except OSError:
+        # The other end is gone.
+        pass
+    finally:
+        for end in (source, sink):
+            end.close()
 
 
 class _ResponseLines:

@@ -31,6 +31,12 @@ options:
     description: Name of the image, which is appended to O(prefix).
     type: str
     required: true
+  base:
+    description:
+      - Image of the same registry that this one begins with, for a C(Containerfile) that says C(ARG BASE) and
+        C(FROM ${BASE}). Nodes pull what both have in common once.
+    type: str
+    default: ""
   directory:
     description: Directory with the C(Containerfile) and the package lists, on the host.
     type: path
@@ -186,8 +192,10 @@ def inputs(params: dict[str, Any]) -> dict[str, Path]:
     return found
 
 
-def tag_of(found: dict[str, Path]) -> str:
-    digest = hashlib.sha256(f"{RECIPE} {platform.machine()}".encode())
+def tag_of(found: dict[str, Path], base: str = "") -> str:
+    # Of the base only the name and tag, since the same registry may have several addresses.
+    start = [str(RECIPE), platform.machine(), *([base.rpartition("/")[2]] if base else [])]
+    digest = hashlib.sha256(" ".join(start).encode())
     for target, path in sorted(found.items()):
         if target in PACKAGE_LISTS:
             content = hashlib.sha256("\n".join(entries(path)).encode()).hexdigest()
@@ -251,9 +259,27 @@ class Build:
         for future in futures:
             future.result()
         with self.step("build"):
-            self.buildah("build", "--isolation", "chroot", "--format", "oci", "--tag", self.reference, "context")
+            self.buildah(
+                *(
+                    "build",
+                    "--isolation",
+                    "chroot",
+                    "--format",
+                    "oci",
+                    "--tag",
+                    self.reference,
+                    *self.base_options(),
+                    "context",
+                )
+            )
         with self.step("push"):
             self.push()
+
+    def base_options(self) -> list[str]:
+        if not self.params["base"]:
+            return []
+        access = ["--authfile", self.params["auth_file"], "--cert-dir", str(self.certificates())]
+        return [*access, "--build-arg", f"BASE={self.params['base']}"]
 
     def make_rootfs(self) -> None:
         configuration = self.run("apt-config", "dump", "--no-empty", "--format", '%f "%v";%n', "Acquire")
@@ -384,6 +410,7 @@ def main() -> NoReturn:
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
+            "base": {"type": "str", "default": ""},
             "directory": {"type": "path", "required": True},
             "programs": {"type": "list", "elements": "path", "default": []},
             "files": {
@@ -411,7 +438,7 @@ def main() -> NoReturn:
     try:
         found = inputs(module.params)
         packages = [entry for target in PACKAGE_LISTS if target in found for entry in entries(found[target])]
-        tag = tag_of(found)
+        tag = tag_of(found, module.params["base"])
         reference = f"{module.params['prefix']}/{name}:{tag}"
         address, _, path = module.params["prefix"].partition("/")
         credentials = basic_credentials(module.params["auth_file"], address)

@@ -87,7 +87,7 @@ def parse_mode(text: str, field: str) -> int:
 def resolve(directory: str, path: str) -> str:
     """Return the absolute path of a file, which must lie below the directory."""
     target = os.path.normpath(os.path.join(directory, path))
-    if os.path.isabs(path) or not target.startswith(os.path.normpath(directory) + os.sep):
+    if os.path.isabs(path) or not target.startswith(os.path.join(os.path.normpath(directory), "")):
         raise ValueError(f"files.path: {path!r} does not lie below {directory!r}; give a relative path without '..'")
     return target
 

@@ -18,6 +18,8 @@ BIN = Path(sys.executable).parent
 GALAXY = yaml.safe_load((CHECKOUT / "galaxy.yml").read_text())
 RUNTIME = yaml.safe_load((CHECKOUT / "meta/runtime.yml").read_text())
 JOB_MODULES = {"pytorchjob", "tfjob", "training_job_info", "training_job_verify", "volcano_job"}
+# Those that talk to the Kubernetes API.
+API_MODULES = JOB_MODULES | {"served_model_predict"}
 
 
 def ansible(program: str, *arguments: str | Path, cwd: Path, **environment: str) -> str:
@@ -69,14 +71,14 @@ def test_installed_modules_are_documented(installed: Path) -> None:
     output = ansible(
         "ansible-doc",
         "--json",
-        *(f"mlstack.kubernetes.{module}" for module in sorted(JOB_MODULES)),
+        *(f"mlstack.kubernetes.{module}" for module in sorted(API_MODULES)),
         cwd=installed,
         ANSIBLE_COLLECTIONS_PATH=str(installed),
     )
     documents = json.loads(output)
     # An option that comes from kubernetes.core's documentation fragment.
     assert {name for name, document in documents.items() if "kubeconfig" in document["doc"]["options"]} == {
-        f"mlstack.kubernetes.{module}" for module in JOB_MODULES
+        f"mlstack.kubernetes.{module}" for module in API_MODULES
     }
 
 
@@ -93,10 +95,10 @@ def test_installed_playbook_is_found_by_its_name(installed: Path) -> None:
     assert "TAGS" in output
 
 
-def test_action_group_covers_the_job_modules() -> None:
+def test_action_group_covers_the_modules_that_talk_to_the_api() -> None:
     group = RUNTIME["action_groups"]["k8s"]
     assert {"metadata": {"extend_group": ["kubernetes.core.k8s"]}} in group
-    assert {entry for entry in group if isinstance(entry, str)} == JOB_MODULES
+    assert {entry for entry in group if isinstance(entry, str)} == API_MODULES
 
 
 def test_files_of_the_job_modules_are_found_on_the_controller() -> None:

@@ -59,6 +59,13 @@ def test_tag_changes_with_every_input(params: dict[str, Any], tmp_path: Path, pa
     assert tag(params) != before
 
 
+def test_tag_changes_with_the_base_but_not_with_its_registrys_address(params: dict[str, Any]) -> None:
+    found = inputs(params)
+    tags = [tag_of(found, base) for base in ("", "one:5443/base:1", "one:5443/base:2", "two:5443/base:2")]
+    assert len(set(tags[:3])) == 3
+    assert tags[2] == tags[3]
+
+
 def test_tag_changes_when_a_file_becomes_executable(params: dict[str, Any], tmp_path: Path) -> None:
     before = tag(params)
     (tmp_path / "examples/train.py").chmod(0o755)

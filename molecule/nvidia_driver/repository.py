@@ -1,0 +1,215 @@
+"""A signed package repository in which empty packages stand for the driver's: the same names, versions and relations.
+
+    repository.py DIRECTORY KERNEL
+
+They bring what the role looks at: `nvidia-smi`, services, and a file in the place of the kernel module, which the
+simulated kernel of the test machines (see kernel/) loads.
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MODULE = "usr/lib/modules/simulated/nvidia"
+
+# It answers as the real one does, for the GPUs on the simulated PCI bus.
+NVIDIA_SMI = """#!/bin/sh
+loaded=$(cat /srv/kernel/sys/module/nvidia/version 2>/dev/null) || {{
+  echo "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver."
+  exit 9
+}}
+[ "$loaded" = {version} ] || {{
+  echo "Failed to initialize NVML: Driver/library version mismatch"
+  exit 18
+}}
+cd /srv/kernel/sys/bus/pci/devices
+for address in *; do
+  case $(cat "$address/class") in 0x03*) ;; *) continue ;; esac
+  echo "0000$address, {version}, NVIDIA $(cat "$address/device"), GPU-$address" | tr a-f A-F
+done
+"""
+
+SERVICE = """[Unit]
+Description={name}
+[Service]
+ExecStart=/bin/sleep infinity
+[Install]
+WantedBy=multi-user.target
+"""
+
+# Long enough to be killed in the middle of it.
+SLOW = """#!/bin/sh
+set -e
+[ ! -e /srv/kernel/slow ] || sleep 30
+"""
+
+
+@dataclass(frozen=True)
+class Package:
+    name: str
+    version: str
+    relations: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    postinst: str = ""
+
+
+def service(name: str) -> dict[str, str]:
+    return {f"usr/lib/systemd/system/{name}.service": SERVICE.format(name=name)}
+
+
+def smi(driver: str) -> dict[str, str]:
+    return {"usr/bin/nvidia-smi": NVIDIA_SMI.format(version=driver)}
+
+
+def module(driver: str, kind: str, signed: bool = False) -> dict[str, str]:
+    return {MODULE: f"{driver}\n{kind}\n{'signed' if signed else 'unsigned'}\n"}
+
+
+def of_nvidia(driver: str, kernel: str) -> list[Package]:
+    """Return the packages of NVIDIA's repository for Debian."""
+    version = f"{driver}-1"
+    same = f"(= {version})"
+    branch = int(driver.partition(".")[0])
+    fabric = "nvidia-fabricmanager" if branch >= 580 else f"nvidia-fabricmanager-{branch}"
+    needed = f"dkms, linux-headers-{kernel}"
+    return [
+        Package("libcuda1", version),
+        Package(
+            "nvidia-driver-cuda",
+            version,
+            {
+                "Depends": f"libcuda1 {same}, nvidia-persistenced {same}, "
+                f"nvidia-kernel-open-dkms {same} | nvidia-kernel-dkms {same}",
+                "Conflicts": "nvidia-smi",
+            },
+            smi(driver),
+            SLOW,
+        ),
+        Package(
+            "nvidia-kernel-open-dkms",
+            version,
+            {"Depends": needed, "Conflicts": "nvidia-kernel-dkms"},
+            module(driver, "open"),
+        ),
+        Package(
+            "nvidia-kernel-dkms",
+            version,
+            {"Depends": needed, "Conflicts": "nvidia-kernel-open-dkms"},
+            module(driver, "proprietary"),
+        ),
+        Package("nvidia-persistenced", version, {}, service("nvidia-persistenced")),
+        Package(fabric, version, {"Depends": f"libcuda1 {same}"}, service("nvidia-fabricmanager")),
+    ]
+
+
+def of_debian(driver: str, kernel: str) -> list[Package]:
+    """Return the packages of Debian's own driver."""
+    version = f"{driver}-1~deb12u1"
+    needed = f"dkms, linux-headers-{kernel}"
+    return [
+        Package("libcuda1", version),
+        Package("nvidia-smi", version, {"Depends": f"libcuda1 (= {version})"}, smi(driver)),
+        Package(
+            "nvidia-kernel-dkms",
+            version,
+            {"Depends": needed, "Conflicts": "nvidia-open-kernel-dkms"},
+            module(driver, "proprietary"),
+        ),
+        Package(
+            "nvidia-open-kernel-dkms",
+            version,
+            {"Depends": needed, "Conflicts": "nvidia-kernel-dkms"},
+            module(driver, "open"),
+        ),
+        Package("nvidia-persistenced", "535.171.04-1~deb12u1", {}, service("nvidia-persistenced")),
+    ]
+
+
+def of_ubuntu(driver: str, flavour: str) -> list[Package]:
+    """Return the packages of Ubuntu's own driver, with modules that are compiled and signed."""
+    version = f"{driver}-0ubuntu0.24.04.1"
+    same = f"(= {version})"
+    name = f"{driver.partition('.')[0]}-server"
+    return [
+        Package(f"nvidia-compute-utils-{name}", version, {}, service("nvidia-persistenced")),
+        Package(f"nvidia-utils-{name}", version, {}, smi(driver)),
+        Package(
+            f"nvidia-headless-no-dkms-{name}-open", version, {"Depends": f"nvidia-compute-utils-{name} {same}"}, {}
+        ),
+        Package(f"linux-modules-nvidia-{name}-open-{flavour}", "6.8.0-60.63+1", {}, module(driver, "open", True)),
+    ]
+
+
+def build(package: Package, directory: Path, architecture: str) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        for path, content in package.files.items():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(content)
+            (root / path).chmod(0o755 if path.startswith("usr/bin") else 0o644)
+        fields = {
+            "Package": package.name,
+            "Version": package.version,
+            "Architecture": architecture,
+            "Maintainer": "Nobody <nobody@example.org>",
+            "Description": f"Stands for {package.name}",
+            **package.relations,
+        }
+        (root / "DEBIAN").mkdir()
+        (root / "DEBIAN/control").write_text("".join(f"{key}: {value}\n" for key, value in fields.items()))
+        if package.postinst:
+            (root / "DEBIAN/postinst").write_text(package.postinst)
+            (root / "DEBIAN/postinst").chmod(0o755)
+        root.chmod(0o755)
+        run("dpkg-deb", "--build", "--root-owner-group", "-Znone", str(root), str(directory))
+
+
+def run(*command: str, cwd: Path | None = None) -> str:
+    return subprocess.run(command, cwd=cwd, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def sign(directory: Path, home: Path, user: str) -> None:
+    """Make the index of a directory of packages, and sign it with a new key that is put beside it."""
+    gpg = ("gpg", "--homedir", str(home), "--batch", "--quiet")
+    run(*gpg, "--passphrase", "", "--quick-generate-key", user, "ed25519", "sign", "1d")
+    key = run(*gpg, "--armor", "--export", user)
+    # As NVIDIA names it, and as apt knows an armored one.
+    for name in ("3bf863cc.pub", "key.asc"):
+        (directory / name).write_text(key)
+    (directory / "Packages").write_text(run("apt-ftparchive", "packages", ".", cwd=directory))
+    (directory / "Release").write_text(run("apt-ftparchive", "release", ".", cwd=directory))
+    run(*gpg, "--local-user", user, "--clearsign", "--output", str(directory / "InRelease"), str(directory / "Release"))
+
+
+def main(target: Path, kernel: str) -> None:
+    architecture = run("dpkg", "--print-architecture").strip()
+    tools = [Package("dkms", "3.0.10-8"), Package(f"linux-headers-{kernel}", "6.1.140-1")]
+    nvidia = [
+        package
+        for driver in ("570.195.03", "580.65.06", "580.95.05", "590.44.01")
+        for package in of_nvidia(driver, kernel)
+    ]
+    # Where a mirror has them.
+    place = f"developer.download.nvidia.com/compute/cuda/repos/debian12/{platform.machine().replace('aarch64', 'sbsa')}"
+    repositories = {
+        place: [*tools, *nvidia],
+        "debian": [*tools, *of_debian("535.247.01", kernel)],
+        "ubuntu": of_ubuntu("580.95.05", "generic"),
+    }
+    with tempfile.TemporaryDirectory() as home:
+        for name, packages in repositories.items():
+            directory = target / name
+            directory.mkdir(parents=True)
+            for package in packages:
+                build(package, directory, architecture)
+            sign(directory, Path(home), f"{name.partition('/')[0]}@example.org")
+        run("gpgconf", "--homedir", home, "--kill", "all")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
