@@ -539,8 +539,12 @@ class Fleet(Cluster):
 
     def _end(self, name: str) -> None:
         path = f"{JOBS}/{name}"
-        if path not in self.api.objects:
-            return
+        # It is told of a job before it is there, and on a busy machine long before.
+        end = time.monotonic() + 10
+        while path not in self.api.objects:
+            if time.monotonic() > end:
+                return
+            time.sleep(0.005)
         job = self.api.objects[path]
         code = 3 if name in self._fails else 0
         self.api.put(f"{PODS}/{name}-chief-0", pod(f"{name}-chief-0", ended(code), owner=job["metadata"]["uid"]))
@@ -553,7 +557,8 @@ class Fleet(Cluster):
             Course(TFJOB, "default", name, TFJOB.build(tf_params(name=name, replicas=SMALL)))
             for name in (f"job-{number}" for number in range(count))
         ]
-        getattr(Lifecycle(self.api, TFJOB, Options(**options), self.warnings.append), state)(courses)
+        limited = Options(limits=Limits(wait_timeout=60), **options)
+        getattr(Lifecycle(self.api, TFJOB, limited, self.warnings.append), state)(courses)
         return outcome(courses, is_batch=True)
 
     def requests(self, verb: str) -> list[str]:
