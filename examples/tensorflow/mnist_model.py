@@ -27,8 +27,9 @@ from mnist_data import CLASSES, IMAGE_SHAPE, Digits, load_mnist  # noqa: F401
 tf.get_logger().setLevel("ERROR")
 
 IMAGE = tf.TensorSpec([None, *IMAGE_SHAPE], tf.float32, "images")
-# Images for which a model server is asked, to prove that it serves what was trained.
-EXAMINED = 100
+# Images for which a model server is asked, to prove that it serves what was trained. Of a hundred a model of 94 %
+# would know less than 90 one time in twenty.
+EXAMINED = 500
 
 
 class DigitClassifier(tf.Module):

@@ -83,15 +83,15 @@ def next_version() -> Any:
 
 
 def test_the_demo_tells_what_is_served(stack: Run) -> None:
-    assert f"Served: model {MODEL}, version 1, by rest: 100 known answers" in stack.output
-    assert f"Served: model {MODEL}, version 1, by grpc: 100 known answers" in stack.output
+    assert f"Served: model {MODEL}, version 1, by rest: 500 known answers" in stack.output
+    assert f"Served: model {MODEL}, version 1, by grpc: 500 known answers" in stack.output
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
 def test_digits_are_recognised(served: Run, protocol: str, tmp_path: Path) -> None:
     known = known_answers()
     index = known["expected"].index(4)
-    few = {key: known[key][index : index + 10] for key in ("instances", "expected")}
+    few = {key: known[key][index : index + 50] for key in ("instances", "expected")}
     answer = ask(protocol=protocol, output="digits", min_accuracy=0.8, requests=20, **few)
     assert (answer["changed"], answer["version"]) == (False, newest())
     assert answer["accuracy"] >= 0.8
