@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
-from ansible.module_utils.urls import Request
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s import client as core_client
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
@@ -28,8 +27,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import
 try:
     import urllib3
     import yaml
-    from kubernetes.client import ApiClient, ApiException, Configuration, CoreV1Api, rest
-    from kubernetes.stream import portforward
+    from kubernetes.client import Configuration, rest
 except ImportError:
     # AnsibleK8SModule says so.
     pass
@@ -93,6 +91,10 @@ class Client:
     @contextmanager
     def tunnel(self, namespace: str, pod: str, port: int) -> Iterator[str]:
         """An address on this machine that leads to a port of a pod, through the API server."""
+        # With them come hundreds of classes, one for each part of the API; few calls need them.
+        from kubernetes.client import ApiClient, ApiException, CoreV1Api
+        from kubernetes.stream import portforward
+
         api = ApiClient(self._configuration)
         for name, value in self._headers.items():
             api.set_default_header(name, value)
@@ -244,6 +246,9 @@ def read_documents(definition: Any, src: str | None) -> list[Json] | None:
 
 def _read(src: str) -> str:
     if src.startswith(("https://", "http://", "ftp://")):
+        # With it comes all that TLS needs.
+        from ansible.module_utils.urls import Request
+
         return str(Request().open("GET", src).read().decode())
     with open(src, encoding="utf-8") as stream:
         return stream.read()
