@@ -36,7 +36,9 @@ class Bench:
         home = CACHE / "home"
         home.mkdir(parents=True, exist_ok=True)
         inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "K8S_AUTH_", "PYTHON"))
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("ANSIBLE_", "K8S_AUTH_", "PYTHON"))
         }
         kubeconfig = str(self.cluster.kubeconfig)
         return {

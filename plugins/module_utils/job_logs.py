@@ -182,6 +182,7 @@ class JobLogs:
 
 
 def has_logged_since(api: KubeApi, namespace: str, pod: str, container: str, seconds: float) -> bool:
+    """Also where the server cannot be reached: that is no silence of the container's."""
     query = {"container": container, "tailLines": "1", "sinceSeconds": str(max(1, int(seconds)))}
     try:
         lines = api.lines(f"{pods_path(namespace, pod)}/log", query, LAST_LINES_SECONDS)
@@ -189,5 +190,7 @@ def has_logged_since(api: KubeApi, namespace: str, pod: str, container: str, sec
             return any(True for _line in lines)
         finally:
             lines.close()
-    except (ApiError, UnreachableError):
-        return False
+    except UnreachableError:
+        return True
+    except ApiError as error:
+        return error.is_transient

@@ -300,7 +300,9 @@ def _api_error(response: Any) -> ApiError:
         message, reason = str(answer["message"]), str(answer.get("reason", ""))
     except (ValueError, KeyError, TypeError):
         message, reason = text.strip()[:500] or f"HTTP status {response.status}", str(response.reason or "")
-    return ApiError(response.status, reason, message)
+    # Also a date may stand there, which API servers do not write.
+    seconds = str(response.headers.get("Retry-After") or "")
+    return ApiError(response.status, reason, message, float(seconds) if seconds.isdecimal() else 0.0)
 
 
 def _sentence(error: BaseException) -> str:
