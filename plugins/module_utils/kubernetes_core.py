@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s import client as core_client
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
@@ -32,7 +33,16 @@ except ImportError:
     # AnsibleK8SModule says so.
     pass
 
-__all__ = ["AUTH_ARG_SPEC", "AnsibleK8SModule", "Client", "ClientError", "connect", "read_documents"]
+__all__ = [
+    "AUTH_ARG_SPEC",
+    "AnsibleK8SModule",
+    "Client",
+    "ClientError",
+    "connect",
+    "new_module",
+    "read_documents",
+    "shape_problems",
+]
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 20.0
@@ -40,6 +50,35 @@ READ_TIMEOUT = 20.0
 
 class ClientError(Exception):
     """No client can be made from the given options."""
+
+
+class _Module(AnsibleModule):  # type: ignore[misc]
+    """Looks at what Ansible would stumble over: something else where there should be options within an option."""
+
+    def _set_internal_properties(self, *args: Any, **kwargs: Any) -> None:
+        super()._set_internal_properties(*args, **kwargs)
+        if problems := list(shape_problems(self.argument_spec, self.params)):
+            # What is secret among them is not known yet, and they would be told with the failure.
+            self.params: dict[str, Any] = {}
+            self.fail_json(msg="\n".join(problems))
+
+
+def new_module(**kwargs: Any) -> AnsibleK8SModule:
+    return AnsibleK8SModule(module_class=_Module, **kwargs)
+
+
+def shape_problems(spec: Mapping[str, Any], params: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """What is no mapping although the option has options of its own."""
+    for name, option in spec.items():
+        value = params.get(name)
+        if "options" not in option or value is None:
+            continue
+        for entry in value if isinstance(value, list) else [value]:
+            if isinstance(entry, Mapping):
+                yield from shape_problems(option["options"], entry, f"{path}{name}.")
+            # Ansible itself reads texts, and says what is wrong with them.
+            elif not isinstance(entry, str):
+                yield f"{path}{name}: {entry!r} is not a mapping; give its parts by their names."
 
 
 class Client:

@@ -29,7 +29,9 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core
     AnsibleK8SModule,
     ClientError,
     connect,
+    new_module,
     read_documents,
+    shape_problems,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.legacy_specs import (
     convert_documents,
@@ -166,7 +168,7 @@ def argument_spec(described: Description) -> dict[str, Any]:
 
 def main(kind: JobKind, of_job: Mapping[str, Any], of_role: Mapping[str, Any] | None = None) -> None:
     described = describing(kind, of_job, of_role)
-    module = AnsibleK8SModule(
+    module = new_module(
         argument_spec=argument_spec(described),
         supports_check_mode=True,
         mutually_exclusive=[("definition", "src", "jobs"), ("name", "jobs")],
@@ -307,6 +309,8 @@ def _checked(described: Description, spec: dict[str, Any], entry: dict[str, Any]
         spec = {**spec, "replicas": described.for_roles(entry.get("replicas"))}
     # The task's own options have been checked with the module; of a job's, all have to be known.
     given = entry if "name" in spec else {name: entry.get(name) for name in spec}
+    if problems := list(shape_problems(spec, given)):
+        raise InvalidJobError(problems)
     validated = ArgumentSpecValidator(spec).validate(given)
     if validated.error_messages:
         raise InvalidJobError(

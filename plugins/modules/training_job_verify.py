@@ -317,10 +317,10 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_view import
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json, UnreachableError
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core import (
     AUTH_ARG_SPEC,
-    AnsibleK8SModule,
     Client,
     ClientError,
     connect,
+    new_module,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.pages import UnwritableError, save_report
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.redaction import secret_options
@@ -398,7 +398,7 @@ def main() -> None:
         "min_values": {"type": "int", "default": 1},
         "finite": {"type": "bool", "default": True},
     }
-    module = AnsibleK8SModule(
+    module = new_module(
         argument_spec={
             **AUTH_ARG_SPEC,
             "kind": {"type": "str", "choices": list(KINDS), "required": True},
