@@ -280,6 +280,17 @@ def _mount_problems(container: Json, volumes: set[str], path: str) -> Iterator[P
 # -- labels and annotations
 
 
+def place_problems(name: object, namespace: object, name_field: str = "name") -> Iterator[Problem]:
+    """Of an object that is there, or may be, under names that are part of the paths at which the server is asked."""
+    if not isinstance(name, str) or not _DNS_DOMAIN.fullmatch(name):
+        yield (
+            name_field,
+            f"{quoted(name)} is not a name; use lower-case letters, digits, `-` and `.`, no sign first.",
+        )
+    if not is_label(namespace):
+        yield "namespace", f"{quoted(namespace)} is not a namespace; use lower-case letters, digits and `-`."
+
+
 def tag_problems(metadata: Json, path: str) -> Iterator[Problem]:
     yield from _label_problems((yield from mapping_in(metadata, "labels", path)), f"{path}.labels")
     annotations = yield from mapping_in(metadata, "annotations", path)

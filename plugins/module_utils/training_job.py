@@ -38,7 +38,10 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.legacy_specs im
     convert_volcano_jobs,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.lifecycle import Lifecycle, Options, outcome
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.manifest_problems import DOUBTS
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.manifest_problems import (
+    DOUBTS,
+    place_problems,
+)
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.metrics import compile_pattern
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.progress import Progress
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import CRASHES
@@ -332,4 +335,7 @@ def _course(kind: JobKind, state: str, entry: Mapping[str, Any], accepted: Calla
         return Course(kind, namespace, name, None if state == "absent" else wanted)
     if not entry.get("name"):
         raise InvalidJobError(["name: is missing; name the job."])
-    return Course(kind, entry.get("namespace") or "default", str(entry["name"]))
+    name, namespace = entry["name"], entry.get("namespace") or "default"
+    if problems := [f"{field}: {text}" for field, text in place_problems(name, namespace)]:
+        raise InvalidJobError(problems)
+    return Course(kind, namespace, name)
