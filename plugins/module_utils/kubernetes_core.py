@@ -353,10 +353,15 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, urllib3.exceptions.ConnectTimeoutError) and not is_refusal:
         return f"no connection within {CONNECT_TIMEOUT:.0f} seconds."
     cause = error
-    while isinstance(inner := getattr(cause, "reason", None) or cause.__cause__, BaseException):
+    while isinstance(inner := getattr(cause, "reason", None) or cause.__cause__ or _argument(cause), BaseException):
         cause = inner
     known = cause.strerror if isinstance(cause, OSError) else None
     return _full_stop(str(known or cause) or type(cause).__name__)
+
+
+def _argument(error: BaseException) -> object:
+    """The cause that urllib3 gives a broken connection as an argument."""
+    return error.args[1] if isinstance(error, urllib3.exceptions.ProtocolError) and len(error.args) > 1 else None
 
 
 def _full_stop(text: str) -> str:

@@ -36,6 +36,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(404, {"kind": "Status", "reason": "NotFound", "message": 'pods "x" not found'})
         elif self.path.startswith("/plain"):
             self.answer(404, "404 page not found\n")
+        elif self.path.startswith("/gone"):
+            self.close_connection = True
         elif self.path.startswith("/busy"):
             self.answer(429, {"kind": "Status", "message": "too many requests"}, {"Retry-After": "7"})
         else:
@@ -112,6 +114,11 @@ def test_asks_with_the_given_identity(server: Any) -> None:
     assert headers["authorization"] == "Bearer secret"
     assert headers["Impersonate-User"] == "ann"
     assert headers.get_all("Impersonate-Group") == ["a", "b"]
+
+
+def test_a_connection_that_ends_without_an_answer(server: Any) -> None:
+    with pytest.raises(UnreachableError, match=r"cannot be reached: Remote end closed connection without response\.$"):
+        client_of(server).get("/gone")
 
 
 def test_hands_on_when_to_come_again(server: Any) -> None:
