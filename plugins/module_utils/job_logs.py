@@ -26,6 +26,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import
     pods_path,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.metrics import Series, collect
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.redaction import redactor, secrets_of
 
 # Each stream is a connection to the API server and from there to a kubelet.
 STREAMS_AT_ONCE = 128
@@ -165,7 +166,8 @@ class JobLogs:
 
     @staticmethod
     def _shower(show: Callable[[str], None], course: Course, replica: str) -> Callable[[str], None]:
-        return lambda line: show(f"{course.name} {replica} | {line}")
+        clean = redactor(secrets_of(course.kind, course.job))
+        return lambda line: show(f"{course.name} {replica} | {clean(line)}")
 
     def last_line(self, course: Course) -> float:
         """time.monotonic() of the latest line that any stream of the job has brought."""
