@@ -303,6 +303,8 @@ class Lifecycle:
         wanted, dry_run = course.the_wanted(), self._options.check_mode
 
         def attempt() -> Json:
+            # Its time does not begin before the server takes it.
+            course.begin = time.monotonic()
             try:
                 return self._api.create(self._collection(course), with_hash(wanted), dry_run=dry_run)
             except ApiError as error:
@@ -313,7 +315,6 @@ class Lifecycle:
                         return live
                 raise
 
-        course.begin = time.monotonic()
         try:
             made = self._steadily(attempt)
         except UnreachableError as error:

@@ -321,6 +321,21 @@ def test_an_api_server_that_pushes_back_at_the_begin(cluster: Cluster) -> None:
     assert run_to_success(cluster)["state"] == "Succeeded"
 
 
+def test_the_time_of_a_job_begins_when_it_is_made(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steady, "RESTART_SECONDS", 5.0)
+    away_until = time.monotonic() + 1.5
+
+    def refuse(_path: str, _body: Json) -> None:
+        if time.monotonic() < away_until:
+            raise unreachable()
+
+    cluster.api.on_create = refuse
+    cluster.later(lambda: cluster.condition("Succeeded"), pause=0.8)
+    result = cluster.present({"wait_timeout": 1})
+    assert result["state"] == "Succeeded"
+    assert result["timings"]["submit"] < 0.5
+
+
 def test_an_api_server_that_is_not_there_is_told_at_once(cluster: Cluster) -> None:
     cluster.api.failures[JOB] = [unreachable() for _ in range(9)]
     begin = time.monotonic()
