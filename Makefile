@@ -36,6 +36,8 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mlstack
 # Ansible ignores an ansible.cfg in a directory that others may write to, unless it is named.
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export LC_ALL := C.UTF-8
+# Where it is set, every run of Ansible and of a module compiles all that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 say = @printf '\n==> %s\n' "$(1)"
 

@@ -32,11 +32,13 @@ class Bench:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The same for all: the checkout's ansible.cfg, and caches (discovery, compiled modules) that are kept."""
+        """The same for all: the checkout's ansible.cfg, and caches (discovery, compiled Python) that are kept."""
         home = CACHE / "home"
         home.mkdir(parents=True, exist_ok=True)
         inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "K8S_AUTH_"))
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("ANSIBLE_", "K8S_AUTH_", "PYTHON"))
         }
         kubeconfig = str(self.cluster.kubeconfig)
         return {

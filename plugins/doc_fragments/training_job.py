@@ -181,6 +181,19 @@ options:
     description:
       - File or URL that holds the job, or several, as full manifests in YAML or JSON. Excludes O(definition).
     type: path
+  accept:
+    description:
+      - What is refused because it hardly ever does what was meant, and is to be made all the same, with a warning.
+      - V(evaluator_with_ps) is for programs that take the evaluator out of C(TF_CONFIG) themselves, such as the
+        Estimators of TensorFlow 1.
+      - V(success_policy_with_chief) is for specs that are shared between jobs with and without a chief, whose end is
+        the job's end in any case.
+      - V(exit_code_with_backoff_limit) is for jobs that are to survive any number of evictions; only
+        O(run_policy.active_deadline_seconds) or somebody who looks after them then ends one that never recovers.
+    type: list
+    elements: str
+    choices: [evaluator_with_ps, success_policy_with_chief, exit_code_with_backoff_limit]
+    default: []
   preflight:
     description:
       - Whether to look, before a job is made, for what would keep it from ever running on this cluster.

@@ -25,6 +25,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status impo
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import Json
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.metrics import Series
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.redaction import redacted, secrets_of
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import Stuck
 
 ABSENT = "Absent"
@@ -171,7 +172,9 @@ class Course:
 
     def failure(self, headline: str, troubles: list[Stuck] | None = None, pod_group: Json | None = None) -> JobError:
         """The error that tells why the job has not come to a good end."""
-        diagnosis = diagnose(self.kind, self.job, self.pods, self.events.values(), self.logs, troubles or [], pod_group)
+        secrets = secrets_of(self.kind, self.job)
+        logs = redacted(self.logs, secrets)
+        diagnosis = diagnose(self.kind, self.job, self.pods, self.events.values(), logs, troubles or [], pod_group)
         condition = diagnosis["condition"]
         if condition and condition["type"] == FAILED and condition["message"]:
             headline += f" {condition['message']}"

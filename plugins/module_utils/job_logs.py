@@ -26,6 +26,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import
     pods_path,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.metrics import Series, collect
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.redaction import redactor, secrets_of
 
 # Each stream is a connection to the API server and from there to a kubelet.
 STREAMS_AT_ONCE = 128
@@ -165,7 +166,8 @@ class JobLogs:
 
     @staticmethod
     def _shower(show: Callable[[str], None], course: Course, replica: str) -> Callable[[str], None]:
-        return lambda line: show(f"{course.name} {replica} | {line}")
+        clean = redactor(secrets_of(course.kind, course.job))
+        return lambda line: show(f"{course.name} {replica} | {clean(line)}")
 
     def last_line(self, course: Course) -> float:
         """time.monotonic() of the latest line that any stream of the job has brought."""
@@ -182,6 +184,7 @@ class JobLogs:
 
 
 def has_logged_since(api: KubeApi, namespace: str, pod: str, container: str, seconds: float) -> bool:
+    """Also where the server cannot be reached: that is no silence of the container's."""
     query = {"container": container, "tailLines": "1", "sinceSeconds": str(max(1, int(seconds)))}
     try:
         lines = api.lines(f"{pods_path(namespace, pod)}/log", query, LAST_LINES_SECONDS)
@@ -189,5 +192,7 @@ def has_logged_since(api: KubeApi, namespace: str, pod: str, container: str, sec
             return any(True for _line in lines)
         finally:
             lines.close()
-    except (ApiError, UnreachableError):
-        return False
+    except UnreachableError:
+        return True
+    except ApiError as error:
+        return error.is_transient

@@ -14,11 +14,13 @@ Json = dict[str, Any]
 class ApiError(Exception):
     """The API server answered, and refused."""
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    def __init__(self, status: int, reason: str, message: str, retry_after: float = 0.0) -> None:
+        """`retry_after` are the seconds after which the server wants to be asked again."""
         super().__init__(message)
         self.status = status
         self.reason = reason
         self.message = message
+        self.retry_after = retry_after
 
     @property
     def is_object_missing(self) -> bool:
@@ -28,6 +30,16 @@ class ApiError(Exception):
     @property
     def is_transient(self) -> bool:
         return self.status == 429 or self.status >= 500
+
+    @property
+    def is_busy(self) -> bool:
+        """The server has too much to do, or is about to begin or to end."""
+        return self.status in (429, 503, 504)
+
+    @property
+    def is_identity(self) -> bool:
+        """It does not know who asks, or what they may."""
+        return self.status in (401, 403)
 
 
 class UnreachableError(Exception):

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
-from ansible.module_utils.urls import Request
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s import client as core_client
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
@@ -28,13 +28,21 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import
 try:
     import urllib3
     import yaml
-    from kubernetes.client import ApiClient, ApiException, Configuration, CoreV1Api, rest
-    from kubernetes.stream import portforward
+    from kubernetes.client import Configuration, rest
 except ImportError:
     # AnsibleK8SModule says so.
     pass
 
-__all__ = ["AUTH_ARG_SPEC", "AnsibleK8SModule", "Client", "ClientError", "connect", "read_documents"]
+__all__ = [
+    "AUTH_ARG_SPEC",
+    "AnsibleK8SModule",
+    "Client",
+    "ClientError",
+    "connect",
+    "new_module",
+    "read_documents",
+    "shape_problems",
+]
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 20.0
@@ -42,6 +50,35 @@ READ_TIMEOUT = 20.0
 
 class ClientError(Exception):
     """No client can be made from the given options."""
+
+
+class _Module(AnsibleModule):  # type: ignore[misc]
+    """Looks at what Ansible would stumble over: something else where there should be options within an option."""
+
+    def _set_internal_properties(self, *args: Any, **kwargs: Any) -> None:
+        super()._set_internal_properties(*args, **kwargs)
+        if problems := list(shape_problems(self.argument_spec, self.params)):
+            # What is secret among them is not known yet, and they would be told with the failure.
+            self.params: dict[str, Any] = {}
+            self.fail_json(msg="\n".join(problems))
+
+
+def new_module(**kwargs: Any) -> AnsibleK8SModule:
+    return AnsibleK8SModule(module_class=_Module, **kwargs)
+
+
+def shape_problems(spec: Mapping[str, Any], params: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """What is no mapping although the option has options of its own."""
+    for name, option in spec.items():
+        value = params.get(name)
+        if "options" not in option or value is None:
+            continue
+        for entry in value if isinstance(value, list) else [value]:
+            if isinstance(entry, Mapping):
+                yield from shape_problems(option["options"], entry, f"{path}{name}.")
+            # Ansible itself reads texts, and says what is wrong with them.
+            elif not isinstance(entry, str):
+                yield f"{path}{name}: {entry!r} is not a mapping; give its parts by their names."
 
 
 class Client:
@@ -93,6 +130,10 @@ class Client:
     @contextmanager
     def tunnel(self, namespace: str, pod: str, port: int) -> Iterator[str]:
         """An address on this machine that leads to a port of a pod, through the API server."""
+        # With them come hundreds of classes, one for each part of the API; few calls need them.
+        from kubernetes.client import ApiClient, ApiException, CoreV1Api
+        from kubernetes.stream import portforward
+
         api = ApiClient(self._configuration)
         for name, value in self._headers.items():
             api.set_default_header(name, value)
@@ -244,6 +285,9 @@ def read_documents(definition: Any, src: str | None) -> list[Json] | None:
 
 def _read(src: str) -> str:
     if src.startswith(("https://", "http://", "ftp://")):
+        # With it comes all that TLS needs.
+        from ansible.module_utils.urls import Request
+
         return str(Request().open("GET", src).read().decode())
     with open(src, encoding="utf-8") as stream:
         return stream.read()
@@ -295,7 +339,9 @@ def _api_error(response: Any) -> ApiError:
         message, reason = str(answer["message"]), str(answer.get("reason", ""))
     except (ValueError, KeyError, TypeError):
         message, reason = text.strip()[:500] or f"HTTP status {response.status}", str(response.reason or "")
-    return ApiError(response.status, reason, message)
+    # Also a date may stand there, which API servers do not write.
+    seconds = str(response.headers.get("Retry-After") or "")
+    return ApiError(response.status, reason, message, float(seconds) if seconds.isdecimal() else 0.0)
 
 
 def _sentence(error: BaseException) -> str:
@@ -307,10 +353,15 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, urllib3.exceptions.ConnectTimeoutError) and not is_refusal:
         return f"no connection within {CONNECT_TIMEOUT:.0f} seconds."
     cause = error
-    while isinstance(inner := getattr(cause, "reason", None) or cause.__cause__, BaseException):
+    while isinstance(inner := getattr(cause, "reason", None) or cause.__cause__ or _argument(cause), BaseException):
         cause = inner
     known = cause.strerror if isinstance(cause, OSError) else None
     return _full_stop(str(known or cause) or type(cause).__name__)
+
+
+def _argument(error: BaseException) -> object:
+    """The cause that urllib3 gives a broken connection as an argument."""
+    return error.args[1] if isinstance(error, urllib3.exceptions.ProtocolError) and len(error.args) > 1 else None
 
 
 def _full_stop(text: str) -> str:

@@ -28,6 +28,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
     count_of,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import Json
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.volcano_specs import SCHEDULER
 
 # The modules cannot read a manifest without it, and say so.
 with contextlib.suppress(ImportError):
@@ -41,6 +42,8 @@ OLD_VERSIONS = (
     "tensorflow.org/v1alpha1",
     "mlkube.io/v1beta1",
 )
+KUBE_BATCH = "kube-batch"
+RENAMED_SCHEDULER = f"{KUBE_BATCH!r}, which is no more, became {SCHEDULER}."
 POD_GROUP_VERSION = "scheduling.volcano.sh/v1beta1"
 # kube-batch's, before and after its move, and Volcano's own.
 POD_GROUP_DOMAINS = ("scheduling.incubator.k8s.io", "scheduling.sigs.dev", "scheduling.volcano.sh")
@@ -123,6 +126,35 @@ def convert_documents(documents: list[Json]) -> tuple[list[Json], list[str]]:
     return [job for _document, job in jobs], warnings
 
 
+def convert_volcano_jobs(documents: list[Any]) -> tuple[list[Any], list[str]]:
+    """The documents that a file holds, with Jobs of Volcano in their present form, and a warning for each change.
+
+    Volcano began as kube-batch's jobs, with the same API.
+    """
+    documents = copy.deepcopy(list(_flat(documents)))
+    warnings: list[str] = []
+    for document in documents:
+        if not isinstance(document, dict):
+            continue
+        warnings += _drop_server_fields(document)
+        spec = as_dict(document.get("spec"))
+        tasks = [as_dict(as_dict(as_dict(task).get("template")).get("spec")) for task in as_list(spec.get("tasks"))]
+        places = {"spec": spec, **{f"spec.tasks[{index}].template.spec": pod for index, pod in enumerate(tasks)}}
+        for path, place in places.items():
+            if place.get("schedulerName") == KUBE_BATCH:
+                place["schedulerName"] = SCHEDULER
+                warnings.append(f"{path}.schedulerName: {RENAMED_SCHEDULER}")
+    return documents, warnings
+
+
+def _drop_server_fields(document: Json) -> list[str]:
+    metadata = as_dict(document.get("metadata"))
+    found = [f"metadata.{field}" for field in SERVER_FIELDS if metadata.pop(field, None) is not None]
+    if document.pop("status", None) is not None:
+        found.append("status")
+    return [f"{', '.join(found)}: left out, as only the server writes them."] if found else []
+
+
 def _flat(documents: Iterable[Any]) -> Iterator[Any]:
     for document in documents:
         if isinstance(document, dict) and str(document.get("kind")).endswith("List"):
@@ -167,6 +199,8 @@ class _Conversion:
             self._move_fields()
             self._convert_roles()
             self._convert_pods(were_in_force=listed is not None)
+        self.warnings += _drop_server_fields(self.job)
+        self._convert_pull_policies()
         self._convert_run_policy()
         self._convert_scheduler()
         self._convert_gpus()
@@ -205,12 +239,6 @@ class _Conversion:
         if self.job["kind"] != self.kind.kind:
             self._note("kind", f"{self.job['kind']!r} became {self.kind.kind}.")
             self.job["kind"] = self.kind.kind
-        metadata = as_dict(self.job.get("metadata"))
-        found = [f"metadata.{field}" for field in SERVER_FIELDS if metadata.pop(field, None) is not None]
-        if self.job.pop("status", None) is not None:
-            found.append("status")
-        if found:
-            self._note(", ".join(found), "left out, as only the server writes them.")
 
     # -- v1alpha1, which had the roles in a list
 
@@ -392,7 +420,17 @@ class _Conversion:
             port["name"] = self.kind.port_name if shared else f"port-{number}"
             self._note(f"{path}.containers.ports", f"{number} is called {port['name']}, as every port needs a name.")
 
-    # -- all versions: early v1 still had the run policy in the spec
+    # -- all versions: early v1 still had the run policy in the spec, and pruned what it did not know
+
+    def _convert_pull_policies(self) -> None:
+        for role, _path, pod in self._pods():
+            policy = self._roles()[role].pop("imagePullPolicy", None)
+            if policy is None:
+                continue
+            for container in as_list(pod.get("containers")):
+                if isinstance(container, dict):
+                    container.setdefault("imagePullPolicy", policy)
+            self._note(f"spec.{self.kind.specs_field}.{role}.imagePullPolicy", f"{policy!r} moved into its containers.")
 
     def _convert_run_policy(self) -> None:
         moved = [field for field in RUN_POLICY_FIELDS if field in self._spec]
@@ -417,10 +455,10 @@ class _Conversion:
 
     def _convert_scheduler(self) -> None:
         for role, path, pod in self._pods():
-            if pod.get("schedulerName") != "kube-batch":
+            if pod.get("schedulerName") != KUBE_BATCH:
                 continue
-            pod["schedulerName"] = "volcano"
-            self._note(f"{path}.schedulerName", "'kube-batch', which is no more, became volcano.")
+            pod["schedulerName"] = SCHEDULER
+            self._note(f"{path}.schedulerName", RENAMED_SCHEDULER)
             if _drop_annotation(self._roles()[role]):
                 self._note(
                     f"{path.removesuffix('.spec')}.metadata.annotations",

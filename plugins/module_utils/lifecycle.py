@@ -39,7 +39,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.preflight import Findings, Preflight
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.progress import Progress
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.steady import for_each, steadily
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.steady import Persistence, for_each
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.waiting import Limits, Wait, sources
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.watch import Picture, Source
 
@@ -87,6 +87,9 @@ class Lifecycle:
         self._options = options
         self._warn = warn
         self._progress = progress or Progress(None)
+        # Whoever waits for the jobs also waits for the server.
+        patience = options.limits.wait_timeout if options.wait else 0
+        self._steadily = Persistence(patience, is_known=False).steadily
 
     # -- the states
 
@@ -141,7 +144,7 @@ class Lifecycle:
             return
         for namespace in {course.namespace for course in courses}:
             try:
-                listed = self._api.get(self._kind.path(namespace), {})["items"]
+                listed = self._list_jobs(namespace)
             except ApiError as error:
                 raise (self._not_served() if error.status == 404 else error) from error
             lives = {item["metadata"]["name"]: item for item in listed}
@@ -149,9 +152,13 @@ class Lifecycle:
                 if course.namespace == namespace:
                     course.live = self._typed(lives.get(course.name))
 
+    def _list_jobs(self, namespace: str) -> list[Json]:
+        found: list[Json] = self._steadily(lambda: self._api.get(self._kind.path(namespace), {}))["items"]
+        return found
+
     def _get(self, course: Course) -> Json | None:
         try:
-            return self._api.get(self._path(course))
+            return self._steadily(lambda: self._api.get(self._path(course)))
         except ApiError as error:
             if error.is_object_missing:
                 return None
@@ -263,7 +270,7 @@ class Lifecycle:
         preflight = Preflight(self._api)
 
         def check(course: Course) -> Findings:
-            return steadily(lambda: preflight.check(self._kind, course.the_wanted()))
+            return self._steadily(lambda: preflight.check(self._kind, course.the_wanted()))
 
         warnings: dict[str, list[str]] = {}
         for course, findings in zip(courses, for_each(courses, check), strict=True):
@@ -287,7 +294,7 @@ class Lifecycle:
         probe = "dry-run-" + spec_hash(wanted)[-8:]
         rehearsed = {**wanted, "metadata": {**wanted["metadata"], "name": probe}}
         try:
-            steadily(lambda: self._api.create(self._collection(course), rehearsed, dry_run=True))
+            self._steadily(lambda: self._api.create(self._collection(course), rehearsed, dry_run=True))
         except ApiError as error:
             self._refuse(course, error.message.replace(probe, course.name))
 
@@ -296,19 +303,26 @@ class Lifecycle:
         wanted, dry_run = course.the_wanted(), self._options.check_mode
 
         def attempt() -> Json:
+            # Its time does not begin before the server takes it.
+            course.begin = time.monotonic()
             try:
                 return self._api.create(self._collection(course), with_hash(wanted), dry_run=dry_run)
             except ApiError as error:
                 # It may be ours: sent before, made, and the answer lost with the connection.
                 if error.status == 409 and error.reason == "AlreadyExists":
-                    live = self._get(course)
+                    live = self._api.get(self._path(course))
                     if live is not None and is_unchanged(live, wanted):
                         return live
                 raise
 
-        course.begin = time.monotonic()
         try:
-            made = steadily(attempt)
+            made = self._steadily(attempt)
+        except UnreachableError as error:
+            course.changed = False
+            course.error = JobError(
+                f"{course.title} could not be made: {error} The task can be run again: it makes what is missing."
+            )
+            return
         except ApiError as error:
             if dry_run and error.is_object_missing:
                 self._warn(f"{error.message}: {course.title} could not be checked further.")
@@ -330,7 +344,7 @@ class Lifecycle:
         live = course.the_live()
         course.before = live_part(live)
         if self._kind.is_suspended(live) != suspend and not is_finished(self._kind, live):
-            course.live = steadily(lambda: self._kind.suspend(self._api, live, suspend, self._options.check_mode))
+            course.live = self._steadily(lambda: self._kind.suspend(self._api, live, suspend, self._options.check_mode))
             course.changed = True
             if not self._options.check_mode:
                 self._see_suspend(course, suspend)
@@ -375,7 +389,7 @@ class Lifecycle:
     def _delete(self, course: Course) -> None:
         uid = course.the_live()["metadata"]["uid"]
         try:
-            steadily(lambda: self._api.delete(self._path(course), uid, dry_run=self._options.check_mode))
+            self._steadily(lambda: self._api.delete(self._path(course), uid, dry_run=self._options.check_mode))
         except ApiError as error:
             # Gone, or another job of that name has taken its place.
             if error.status not in (404, 409):
@@ -487,7 +501,7 @@ class Lifecycle:
 
     def _list(self, path: str, selector: Mapping[str, str]) -> list[Json]:
         try:
-            items: list[Json] = steadily(lambda: self._api.get(path, selector)).get("items") or []
+            items: list[Json] = self._steadily(lambda: self._api.get(path, selector)).get("items") or []
         except ApiError:
             return []
         return items

@@ -42,13 +42,32 @@ _IMAGE = re.compile(
 Problem = tuple[str, str]
 
 
+class Doubt(str):
+    """The text of a problem with a job that the cluster would run, but hardly ever as it was meant."""
+
+    # By which a user says that it is meant so.
+    name: str
+
+    def __new__(cls, name: str, text: str) -> Doubt:
+        doubt = super().__new__(cls, text)
+        doubt.name = name
+        return doubt
+
+
+EVALUATOR_WITH_PS = "evaluator_with_ps"
+SUCCESS_POLICY_WITH_CHIEF = "success_policy_with_chief"
+EXIT_CODE_WITH_BACKOFF_LIMIT = "exit_code_with_backoff_limit"
+DOUBTS = (EVALUATOR_WITH_PS, SUCCESS_POLICY_WITH_CHIEF, EXIT_CODE_WITH_BACKOFF_LIMIT)
+
+
 # -- the job as such
 
 
 def metadata_problems(metadata: Json) -> Iterator[Problem]:
     name, namespace = metadata.get("name"), metadata.get("namespace")
     if name in (None, ""):
-        yield "metadata.name", "is missing; give the job a name."
+        again = ", and with generateName each run would make another job" if metadata.get("generateName") else ""
+        yield "metadata.name", f"is missing{again}; give the job a name."
     elif not isinstance(name, str) or not _DNS_1035.fullmatch(name):
         yield (
             "metadata.name",
@@ -259,6 +278,17 @@ def _mount_problems(container: Json, volumes: set[str], path: str) -> Iterator[P
 
 
 # -- labels and annotations
+
+
+def place_problems(name: object, namespace: object, name_field: str = "name") -> Iterator[Problem]:
+    """Of an object that is there, or may be, under names that are part of the paths at which the server is asked."""
+    if not isinstance(name, str) or not _DNS_DOMAIN.fullmatch(name):
+        yield (
+            name_field,
+            f"{quoted(name)} is not a name; use lower-case letters, digits, `-` and `.`, no sign first.",
+        )
+    if not is_label(namespace):
+        yield "namespace", f"{quoted(namespace)} is not a namespace; use lower-case letters, digits and `-`."
 
 
 def tag_problems(metadata: Json, path: str) -> Iterator[Problem]:

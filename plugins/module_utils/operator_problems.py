@@ -25,8 +25,12 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import Json
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.manifest_problems import (
+    EVALUATOR_WITH_PS,
+    EXIT_CODE_WITH_BACKOFF_LIMIT,
     INT32,
     INT64,
+    SUCCESS_POLICY_WITH_CHIEF,
+    Doubt,
     Problem,
     as_number,
     asks_for_device,
@@ -86,8 +90,11 @@ def _combination_problems(kind: OperatorKind, specs: Json, path: str) -> Iterato
     if "Evaluator" in specs and "PS" in specs:
         yield (
             f"{path}.Evaluator",
-            "goes with PS into one cluster, where training then waits for it forever; evaluate in the chief, "
-            "or make the evaluator a job of its own.",
+            Doubt(
+                EVALUATOR_WITH_PS,
+                "goes with PS into one cluster, where training then waits for it forever; evaluate in the chief, "
+                "or make the evaluator a job of its own.",
+            ),
         )
 
 
@@ -97,7 +104,10 @@ def _success_problems(policy: object, leaders: list[str]) -> Iterator[Problem]:
     elif policy and leaders:
         yield (
             "spec.successPolicy",
-            f"{policy!r} has no effect, as the end of {leaders[0]} is the job's end; leave out one of the two.",
+            Doubt(
+                SUCCESS_POLICY_WITH_CHIEF,
+                f"{policy!r} has no effect, as the end of {leaders[0]} is the job's end; leave out one of the two.",
+            ),
         )
 
 
@@ -241,8 +251,11 @@ def _restart_problems(
     if policy == "ExitCode" and as_number(backoff_limit) > 0:
         yield (
             f"{path}.restartPolicy",
-            "'ExitCode' makes new pods, whose restarts backoffLimit does not count, and may go on forever; "
-            "write OnFailure, or leave backoffLimit out.",
+            Doubt(
+                EXIT_CODE_WITH_BACKOFF_LIMIT,
+                "'ExitCode' makes new pods, whose restarts backoffLimit does not count, and may go on forever; "
+                "write OnFailure, or leave backoffLimit out.",
+            ),
         )
     policy, own = policy or kind.restart_policy, pod_of(specs[role]).get("restartPolicy")
     if own is not None and own != policy:

@@ -31,6 +31,7 @@ class Progress:
         self._begin = time.monotonic()
         self._last = ""
         self._last_time = 0.0
+        self._trouble = ""
 
     @property
     def is_silent(self) -> bool:
@@ -53,6 +54,12 @@ class Progress:
             return
         self._last, self._last_time = status + fleeting, now
         self.say(f"{status}{fleeting}, {now - self._begin:.0f} s")
+
+    def tell_of_server(self, trouble: str) -> None:
+        """Says that the API server is away, and that it is back."""
+        if bool(trouble) != bool(self._trouble):
+            self.say(trouble if trouble else "The API server answers again.")
+        self._trouble = trouble
 
     def close(self) -> None:
         if not self.is_silent:

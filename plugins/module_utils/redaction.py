@@ -26,15 +26,21 @@ _IN_TEXT = (
     re.compile(r"\b((?:bearer|basic)\s+)([\w.~+/=-]{8,})", re.IGNORECASE),
     # https://user:value@host
     re.compile(r"(://[^/\s:@]+:)([^@\s/]+)(?=@)"),
+    # Tokens of Hugging Face, GitHub, GitLab, AWS, Slack, OpenAI and the like, and JSON Web Tokens
+    re.compile(
+        r"(\b)(?:hf_\w{20,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}|(?:AKIA|ASIA)[0-9A-Z]{16}\b"
+        r"|xox[abprs]-[\w-]{10,}|sk-(?:[a-z]+-)?\w{20,}|eyJ[\w-]{5,}\.eyJ[\w-]{5,}\.[\w-]+)"
+    ),
 )
 
 
 def secrets_of(kind: JobKind, job: Json) -> list[str]:
     """The values of the job's own variables whose names tell that they are secret."""
+    pods = [as_dict(as_dict(spec.get("template")).get("spec")) for spec in kind.replica_specs(job).values()]
     return [
         str(variable["value"])
-        for spec in kind.replica_specs(job).values()
-        for container in as_list(as_dict(as_dict(spec.get("template")).get("spec")).get("containers"))
+        for pod in pods
+        for container in [*as_list(pod.get("initContainers")), *as_list(pod.get("containers"))]
         for variable in map(as_dict, as_list(as_dict(container).get("env")))
         if _SECRET_NAME.search(str(variable.get("name"))) and variable.get("value")
     ]
@@ -52,8 +58,8 @@ def secret_options(spec: Mapping[str, Any], params: Mapping[str, Any]) -> list[s
     return found
 
 
-def redacted(value: Any, secrets: Iterable[str]) -> Any:
-    """`value` with every text in it, however deep, free of the secrets and of what looks like one."""
+def redactor(secrets: Iterable[str]) -> Callable[[str], str]:
+    """Frees a text of the secrets and of what looks like one."""
     # The longest first, as one may be a part of another.
     known = sorted({secret for secret in secrets if len(secret) >= SHORTEST}, key=len, reverse=True)
     pattern = re.compile("|".join(map(re.escape, known))) if known else None
@@ -65,7 +71,12 @@ def redacted(value: Any, secrets: Iterable[str]) -> Any:
             text = suspicious.sub(lambda match: match.group(1) + HIDDEN, text)
         return text
 
-    return _map_texts(clean, value)
+    return clean
+
+
+def redacted(value: Any, secrets: Iterable[str]) -> Any:
+    """`value` with every text in it, however deep, free of the secrets and of what looks like one."""
+    return _map_texts(redactor(secrets), value)
 
 
 def _map_texts(change: Callable[[str], str], value: Any) -> Any:

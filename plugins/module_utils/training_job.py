@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,10 +29,19 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core
     AnsibleK8SModule,
     ClientError,
     connect,
+    new_module,
     read_documents,
+    shape_problems,
 )
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.legacy_specs import convert_documents
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.legacy_specs import (
+    convert_documents,
+    convert_volcano_jobs,
+)
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.lifecycle import Lifecycle, Options, outcome
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.manifest_problems import (
+    DOUBTS,
+    place_problems,
+)
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.metrics import compile_pattern
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.progress import Progress
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import CRASHES
@@ -140,6 +150,7 @@ def argument_spec(described: Description) -> dict[str, Any]:
         "jobs": {"type": "list", "elements": "dict"},
         "definition": {"type": "raw", "aliases": ["resource_definition"]},
         "src": {"type": "path"},
+        "accept": {"type": "list", "elements": "str", "choices": list(DOUBTS), "default": []},
         "preflight": {"type": "bool", "default": True},
         "max_parallel": {"type": "int", "default": 0},
         "wait": {"type": "bool", "default": True},
@@ -160,7 +171,7 @@ def argument_spec(described: Description) -> dict[str, Any]:
 
 def main(kind: JobKind, of_job: Mapping[str, Any], of_role: Mapping[str, Any] | None = None) -> None:
     described = describing(kind, of_job, of_role)
-    module = AnsibleK8SModule(
+    module = new_module(
         argument_spec=argument_spec(described),
         supports_check_mode=True,
         mutually_exclusive=[("definition", "src", "jobs"), ("name", "jobs")],
@@ -188,12 +199,12 @@ def _told(module: AnsibleK8SModule, result: Json) -> Json:
 def _bring_about(kind: JobKind, module: AnsibleK8SModule, described: Description) -> dict[str, Any]:
     params = module.params
     documents = read_documents(params["definition"], params["src"])
-    # Only the training operator's kinds have a past.
-    if documents is not None and isinstance(kind, OperatorKind):
-        documents, changes = convert_documents(documents)
+    if documents is not None:
+        convert = convert_documents if isinstance(kind, OperatorKind) else convert_volcano_jobs
+        documents, changes = convert(documents)
         for change in dict.fromkeys(changes):
             module.warn(change)
-    courses = list(_courses(kind, params, documents, described))
+    courses = list(_courses(kind, params, documents, described, module.warn))
     progress = Progress(params["progress_file"])
     lifecycle = Lifecycle(connect(module), kind, _options(params, module.check_mode), module.warn, progress)
     getattr(lifecycle, params["state"])(courses)
@@ -230,14 +241,20 @@ def _options(params: Mapping[str, Any], check_mode: bool) -> Options:
 
 
 def _courses(
-    kind: JobKind, params: Mapping[str, Any], documents: list[Json] | None, described: Description
+    kind: JobKind,
+    params: Mapping[str, Any],
+    documents: list[Json] | None,
+    described: Description,
+    warn: Callable[[str], None],
 ) -> Iterator[Course]:
     """One course for each job that the task names or describes; all that is wrong is told at once."""
     problems: list[str] = []
+    # Each with the number of jobs that it is about.
+    accepted: Counter[str] = Counter()
     seen: set[tuple[str, str]] = set()
     for where, entry, spec in _entries(params, documents, described):
         try:
-            course = _course(kind, params["state"], _checked(described, spec, entry))
+            course = _course(kind, params["state"], _checked(described, spec, entry), accepted.update)
         except InvalidJobError as error:
             problems.extend(f"{where}{problem}" for problem in error.problems)
             continue
@@ -248,6 +265,8 @@ def _courses(
         yield course
     if problems:
         raise InvalidJobError(problems)
+    for doubt, count in accepted.items():
+        warn(f"{doubt} Accepted{f' in {count} jobs' if count > 1 else ''}.")
 
 
 def _entries(
@@ -293,6 +312,8 @@ def _checked(described: Description, spec: dict[str, Any], entry: dict[str, Any]
         spec = {**spec, "replicas": described.for_roles(entry.get("replicas"))}
     # The task's own options have been checked with the module; of a job's, all have to be known.
     given = entry if "name" in spec else {name: entry.get(name) for name in spec}
+    if problems := list(shape_problems(spec, given)):
+        raise InvalidJobError(problems)
     validated = ArgumentSpecValidator(spec).validate(given)
     if validated.error_messages:
         raise InvalidJobError(
@@ -304,14 +325,17 @@ def _checked(described: Description, spec: dict[str, Any], entry: dict[str, Any]
     return {**entry, **validated.validated_parameters}
 
 
-def _course(kind: JobKind, state: str, entry: Mapping[str, Any]) -> Course:
+def _course(kind: JobKind, state: str, entry: Mapping[str, Any], accepted: Callable[[list[str]], None]) -> Course:
     documents = entry.get("documents")
     is_described = documents is not None or any(entry.get(name) is not None for name in JOB_PARAMETERS)
     # What a job was made from does not matter to its deletion.
     if state == "present" or (is_described and state != "absent") or documents is not None:
-        wanted = wanted_job(kind, entry, documents)
+        wanted = wanted_job(kind, entry, documents, lambda doubt: accepted([doubt]))
         name, namespace = wanted["metadata"]["name"], wanted["metadata"]["namespace"]
         return Course(kind, namespace, name, None if state == "absent" else wanted)
     if not entry.get("name"):
         raise InvalidJobError(["name: is missing; name the job."])
-    return Course(kind, entry.get("namespace") or "default", str(entry["name"]))
+    name, namespace = entry["name"], entry.get("namespace") or "default"
+    if problems := [f"{field}: {text}" for field, text in place_problems(name, namespace)]:
+        raise InvalidJobError(problems)
+    return Course(kind, namespace, name)

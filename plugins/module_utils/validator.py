@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils import operator_problems, volcano_problems
@@ -19,6 +19,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import Json
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.manifest_problems import (
+    Doubt,
     Problem,
     mapping_in,
     metadata_problems,
@@ -37,12 +38,18 @@ _PLACES = {
 # -- what a task asks for
 
 
-def wanted_job(kind: JobKind, params: Mapping[str, Any], documents: list[Any] | None) -> Json:
+def wanted_job(
+    kind: JobKind,
+    params: Mapping[str, Any],
+    documents: list[Any] | None,
+    warn: Callable[[str], None] = lambda _text: None,
+) -> Json:
     """The job that a task asks for; `documents` is the content of `definition` or `src`, where given."""
+    accept = params.get("accept") or ()
     given = [name for name in JOB_PARAMETERS if params.get(name) is not None]
     if documents is None:
         job = kind.build(params)
-        validate(kind, _in_namespace(job, params), from_parameters=True)
+        validate(kind, _in_namespace(job, params), from_parameters=True, accept=accept, warn=warn)
         return job
     source = "definition" if params.get("definition") is not None else "src"
     if given:
@@ -58,7 +65,7 @@ def wanted_job(kind: JobKind, params: Mapping[str, Any], documents: list[Any] | 
             raise InvalidJobError(
                 [f"{name}: {params[name]!r} is not metadata.{name} {metadata[name]!r} of `{source}`; leave one out."]
             )
-    validate(kind, _in_namespace(job, params))
+    validate(kind, _in_namespace(job, params), accept=accept, warn=warn)
     return job
 
 
@@ -78,13 +85,27 @@ def _in_namespace(job: Json, params: Mapping[str, Any]) -> Json:
 # -- the whole job
 
 
-def validate(kind: JobKind, job: Json, from_parameters: bool = False) -> None:
-    """Raises InvalidJobError with every problem; with `from_parameters` they name the modules' parameters."""
+def validate(
+    kind: JobKind,
+    job: Json,
+    from_parameters: bool = False,
+    accept: Collection[str] = (),
+    warn: Callable[[str], None] = lambda _text: None,
+) -> None:
+    """Raises InvalidJobError with every problem; with `from_parameters` they name the modules' parameters.
+
+    Those of the doubts that the user is to `accept` are warnings instead.
+    """
     # One parameter may have become several fields, with the same problem in each.
-    problems = dict.fromkeys(
-        f"{parameter_of(kind, job, field) if from_parameters else field}: {text}"
-        for field, text in problems_of(kind, job)
-    )
+    problems: dict[str, None] = {}
+    for field, text in problems_of(kind, job):
+        told = f"{parameter_of(kind, job, field) if from_parameters else field}: {text}"
+        if not isinstance(text, Doubt):
+            problems[told] = None
+        elif text.name in accept:
+            warn(told)
+        else:
+            problems[f"{told} Where it is meant so, say `accept: [{text.name}]`."] = None
     if problems:
         raise InvalidJobError(list(problems))
 

@@ -17,7 +17,9 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import Json
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.manifest_problems import (
+    EVALUATOR_WITH_PS,
     INT32,
+    Doubt,
     Problem,
     as_number,
     doubled,
@@ -201,6 +203,15 @@ def _plugin_task_problems(plugin: str, arguments: list[str], tasks: list[str]) -
     for role in given:
         if role in roles and roles[role] not in tasks:
             yield path, f"--{role}={roles[role]} names none of the tasks {', '.join(tasks)}; correct the name."
+    if plugin == "tensorflow" and roles["ps"] in tasks and roles["evaluator"] in tasks:
+        yield (
+            path,
+            Doubt(
+                EVALUATOR_WITH_PS,
+                f"puts {roles['evaluator']} and {roles['ps']} into one cluster, where training then waits for "
+                "it forever; evaluate in the chief, or make the evaluator a job of its own.",
+            ),
+        )
     needed = [role for role in _NEEDED_TASKS.get(plugin, ()) if role not in given and roles[role] not in tasks]
     for role in needed:
         yield (

@@ -39,6 +39,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.pod_group import waiting_group
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.progress import Progress
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.questions import Questions
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.steady import REQUESTS_AT_ONCE
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import (
     CRASHES,
@@ -58,6 +59,10 @@ LOOK_SECONDS = 1.0
 SETTLE_TICK = 0.05
 # After this time a job that no stream has shown is asked for.
 UNSEEN_SECONDS = 3.0
+# After this time what was found out of the nodes, or of a gang that waits, is asked for anew.
+REMEMBERED_SECONDS = 5.0
+# How long the end of a wait is put off by a question to the API server.
+ANSWER_SECONDS = 3.0
 # How long the diagnosis waits for the last lines of a failed container.
 TAIL_SECONDS = 5.0
 # A selector that names all jobs must fit into a URL.
@@ -137,6 +142,7 @@ class Wait:
         self._by_pod: dict[tuple[str, str], Course] = {}
         self._early_events: dict[str, dict[str, Json]] = {}
         self._executor = ThreadPoolExecutor(REQUESTS_AT_ONCE)
+        self._questions = Questions()
         self._tails: dict[tuple[Course, str], Future[list[str] | None]] = {}
 
     def follow(self, courses: Sequence[Course], start: Callable[[Course], None], at_once: int) -> None:
@@ -160,6 +166,7 @@ class Wait:
                         del self._open[course]
                         self._settling.discard(course)
                 self._progress.tell(courses)
+                self._progress.tell_of_server(next(iter(picture.trouble.values()), ""))
             self._logs.finish(courses)
             self._progress.tell(courses, is_over=True)
 
@@ -270,16 +277,27 @@ class Wait:
 
     def _look_for(self, course: Course) -> None:
         """The stream may have begun after the job's end."""
+        found = self._questions.latest(("job", course), lambda: self._ask_for(course), UNSEEN_SECONDS)
+        if found:
+            self._take_in_job(course.namespace, course.name, found)
+        elif found is not None:
+            course.is_gone = True
+
+    def _is_answering(self, course: Course) -> bool:
         try:
-            self._take_in_job(
-                course.namespace,
-                course.name,
-                self._api.get(self._kind.path(course.namespace, course.name)),
-            )
+            self._api.get(self._kind.path(course.namespace, course.name))
+        except (ApiError, UnreachableError) as error:
+            return isinstance(error, ApiError) and not error.is_transient
+        return True
+
+    def _ask_for(self, course: Course) -> Json | None:
+        """The job; empty where it is not there, None where nobody can say."""
+        try:
+            return self._api.get(self._kind.path(course.namespace, course.name))
         except ApiError as error:
-            course.is_gone = course.is_gone or error.is_object_missing
+            return {} if error.is_object_missing else None
         except UnreachableError:
-            pass
+            return None
 
     def _is_settled(self, course: Course, picture: Picture, now: float) -> bool:
         """The operator has seen the pods end; wait until we have, too."""
@@ -304,10 +322,13 @@ class Wait:
 
     def _is_lost(self, course: Course, now: float) -> bool:
         patience = self._open[course].patience
-        lost = patience.lost_with(self._troubles(course), now)
-        for trouble in [trouble for trouble in lost if self._may_pass(trouble, course)]:
-            patience.renew(trouble, now)
-            lost.remove(trouble)
+        lost = []
+        for trouble in patience.lost_with(self._troubles(course), now):
+            may_pass = self._may_pass(trouble, course)
+            if may_pass:
+                patience.renew(trouble, now)
+            elif may_pass is not None:
+                lost.append(trouble)
         if lost:
             self._fail(course, f"{course.title} cannot go on.", lost)
             self._executor.submit(self._on_stuck, course)
@@ -317,19 +338,28 @@ class Wait:
         present = {name: course.pods[name] for name in course.present_pods}
         yield from find_stuck(self._kind, course.job, present, course.events.values(), self._limits.crashes)
         # Asked for only where somebody wants to know.
-        if not present and NOT_ENQUEUED in self._limits.grace_for and (group := self._gang(course)):
+        if present or NOT_ENQUEUED not in self._limits.grace_for:
+            return
+        if group := self._questions.latest(("gang", course), lambda: self._gang(course), REMEMBERED_SECONDS):
             yield Stuck(course.name, NOT_ENQUEUED, f"the queue {group['queue']['name']} has not let it in")
 
-    def _may_pass(self, trouble: Stuck, course: Course) -> bool:
-        """A pod that only waits for its turn on a busy cluster is not stuck."""
+    def _may_pass(self, trouble: Stuck, course: Course) -> bool | None:
+        """A pod that only waits for its turn on a busy cluster is not stuck; None while that is not known."""
         if trouble.reason != UNSCHEDULABLE or "persistentvolumeclaim" in trouble.message:
             return False
+        nodes = self._questions.latest("nodes", self._ask_for_nodes, REMEMBERED_SECONDS)
+        # Who may not see the nodes cannot tell, and waiting does no harm.
+        return (
+            None
+            if nodes is None
+            else "items" not in nodes or could_ever_fit(course.pods[trouble.subject], nodes["items"])
+        )
+
+    def _ask_for_nodes(self) -> Json:
         try:
-            nodes = self._api.get("/api/v1/nodes")["items"]
+            return self._api.get("/api/v1/nodes")
         except (ApiError, UnreachableError):
-            # Who may not see the nodes cannot tell, and waiting does no harm.
-            return True
-        return could_ever_fit(course.pods[trouble.subject], nodes)
+            return {}
 
     def _is_late(self, course: Course, picture: Picture, now: float) -> bool:
         if now - course.begin >= self._limits.wait_timeout:
@@ -352,15 +382,21 @@ class Wait:
             return False
         running = [name for name in course.present_pods if course.pods[name]["status"].get("phase") == "Running"]
         containers = {name: training_container_name(self._kind, course.pods[name]) for name in running}
-        if any(has_logged_since(self._api, course.namespace, *one, limit) for one in containers.items()):
-            watched.last_news = now
-            return False
-        return True
 
-    @staticmethod
-    def _standing(course: Course, picture: Picture) -> str:
+        def has_logged() -> bool:
+            return any(has_logged_since(self._api, course.namespace, *one, limit) for one in containers.items())
+
+        # Of this silence, not of an earlier one.
+        answer = self._questions.latest(("log", course, watched.last_news), has_logged, limit)
+        if answer:
+            watched.last_news = now
+        return answer is False
+
+    def _standing(self, course: Course, picture: Picture) -> str:
         if picture.trouble:
             return f"the API server is not answering: {next(iter(picture.trouble.values()))}"
+        if not self._questions.fresh("server", lambda: self._is_answering(course), ANSWER_SECONDS, LOOK_SECONDS):
+            return "the API server is not answering."
         if course.state == PENDING:
             return "it is Pending, which means that the training operator has not taken notice of it: is it running?"
         return f"it is {course.state} and goes on."
@@ -370,7 +406,10 @@ class Wait:
             if (course, name) in self._tails:
                 with contextlib.suppress(TimeoutError):
                     course.logs[name] = self._tails[course, name].result(TAIL_SECONDS) or []
-        course.error = course.failure(headline, troubles, None if course.all_started else self._gang(course))
+        group = None
+        if not course.all_started:
+            group = self._questions.fresh(("gang", course), lambda: self._gang(course), ANSWER_SECONDS)
+        course.error = course.failure(headline, troubles, group or None)
 
-    def _gang(self, course: Course) -> Json | None:
-        return waiting_group(self._api, self._kind, course.live) if course.live else None
+    def _gang(self, course: Course) -> Json:
+        return (waiting_group(self._api, self._kind, course.live) if course.live else None) or {}

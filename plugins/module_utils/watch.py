@@ -17,9 +17,9 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import
     ApiError,
     Json,
     KubeApi,
-    Lines,
     UnreachableError,
 )
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.steady import LONGEST_WISH, RESTART_SECONDS
 
 # A server ends a watch after this time; its bookmarks come about once a minute, so longer silence means a dead line.
 WATCH_SECONDS = 300
@@ -52,7 +52,9 @@ class _Report:
     change: str = ""
     item: Json = field(default_factory=dict)
     error: Exception | None = None
+    # Nothing more will come from this source; what that means.
     is_fatal: bool = False
+    is_skipped: bool = False
 
 
 class Change(NamedTuple):
@@ -106,7 +108,7 @@ class Picture:
         if report.error is not None:
             if report.is_fatal:
                 raise report.error
-            if isinstance(report.error, ApiError) and not report.error.is_transient:
+            if report.is_skipped:
                 self.skipped[source] = str(report.error)
                 self.known.add(source)
             else:
@@ -136,7 +138,9 @@ class _Stream(threading.Thread):
         self._source = source
         self._reports = reports
         self._stopped = threading.Event()
-        self._lines: Lines | None = None
+        # Whether it was once allowed to watch, and since when it is refused that.
+        self._is_known = False
+        self._refused: float | None = None
 
     def stop(self) -> None:
         # The thread may sit in a read, and it is a daemon: nobody has to wait for it.
@@ -146,6 +150,7 @@ class _Stream(threading.Thread):
         pause = FIRST_PAUSE
         version = ""
         while not self._stopped.is_set():
+            wish = 0.0
             try:
                 if not version:
                     version = self._list()
@@ -162,10 +167,11 @@ class _Stream(threading.Thread):
                 version = ""
                 continue
             except ApiError as error:
-                if not error.is_transient:
-                    self._report(error=error, is_fatal=not self._source.optional)
+                if not error.is_transient and not self._may_be_restarting(error):
+                    self._report(error=error, is_fatal=not self._source.optional, is_skipped=self._source.optional)
                     return
                 self._report(error=error)
+                wish = min(error.retry_after, LONGEST_WISH)
             except UnreachableError as error:
                 self._report(error=error)
             except Exception as error:  # Nobody else would see it.
@@ -173,8 +179,15 @@ class _Stream(threading.Thread):
                 return
             # After a break nothing is sure: the server may have been restored from a backup.
             version = ""
-            self._stopped.wait(pause)
+            self._stopped.wait(max(pause, wish))
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _may_be_restarting(self, error: ApiError) -> bool:
+        """A server that has just begun may answer before it has read who may do what."""
+        if not error.is_identity or not self._is_known:
+            return False
+        self._refused = self._refused or time.monotonic()
+        return time.monotonic() - self._refused < RESTART_SECONDS
 
     def _list(self) -> str:
         answer = self._api.get(self._source.path, self._source.selector)
@@ -196,6 +209,7 @@ class _Stream(threading.Thread):
             if error.status == 410:
                 raise _ExpiredError from error
             raise
+        self._is_known, self._refused = True, None
         try:
             for line in lines:
                 if self._stopped.is_set():
@@ -230,5 +244,6 @@ class _Stream(threading.Thread):
         item: Json | None = None,
         error: Exception | None = None,
         is_fatal: bool = False,
+        is_skipped: bool = False,
     ) -> None:
-        self._reports.put(_Report(self._source_name, items, change, item or {}, error, is_fatal))
+        self._reports.put(_Report(self._source_name, items, change, item or {}, error, is_fatal, is_skipped))

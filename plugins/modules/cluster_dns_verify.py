@@ -96,9 +96,9 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.dns_verdict imp
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, UnreachableError
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core import (
     AUTH_ARG_SPEC,
-    AnsibleK8SModule,
     ClientError,
     connect,
+    new_module,
 )
 
 OPTIONS: dict[str, Any] = {
@@ -114,7 +114,7 @@ OPTIONS: dict[str, Any] = {
 
 
 def main() -> None:
-    module = AnsibleK8SModule(argument_spec={**AUTH_ARG_SPEC, **OPTIONS}, supports_check_mode=True)
+    module = new_module(argument_spec={**AUTH_ARG_SPEC, **OPTIONS}, supports_check_mode=True)
     plan = Plan(**{name: module.params[name] for name in OPTIONS})
     try:
         api = connect(module)

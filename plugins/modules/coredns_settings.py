@@ -79,14 +79,14 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.corefile import
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, UnreachableError
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core import (
     AUTH_ARG_SPEC,
-    AnsibleK8SModule,
     ClientError,
     connect,
+    new_module,
 )
 
 
 def main() -> None:
-    module = AnsibleK8SModule(
+    module = new_module(
         argument_spec={
             **AUTH_ARG_SPEC,
             "stub_domains": {

@@ -221,9 +221,9 @@ from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import UnreachableError
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core import (
     AUTH_ARG_SPEC,
-    AnsibleK8SModule,
     ClientError,
     connect,
+    new_module,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.pictures import Preparation, prepare, read_picture
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.served_model import (
@@ -362,7 +362,7 @@ def ask(params: dict[str, Any], model: ServedModel, target: Target, wait_timeout
 
 
 def main() -> None:
-    module = AnsibleK8SModule(
+    module = new_module(
         argument_spec={
             **AUTH_ARG_SPEC,
             "model": {"type": "str", "required": True},

@@ -155,15 +155,16 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_view import
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, UnreachableError
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core import (
     AUTH_ARG_SPEC,
-    AnsibleK8SModule,
     ClientError,
     connect,
+    new_module,
 )
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.manifest_problems import place_problems
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.redaction import secret_options
 
 
 def main() -> None:
-    module = AnsibleK8SModule(
+    module = new_module(
         argument_spec={
             **AUTH_ARG_SPEC,
             "kinds": {
@@ -185,6 +186,11 @@ def main() -> None:
     params = module.params
     if params["tail"] < 1:
         module.fail_json(msg=f"tail: {params['tail']} is no number of lines; use 1 or more, or `logs: false`.")
+    # All where it is not given.
+    asked = {option: params[option] for option in ("name", "namespace") if params[option]}
+    places = place_problems(asked.get("name", "any"), asked.get("namespace", "any"))
+    if problems := [f"{field}: {text}" for field, text in places]:
+        module.fail_json(msg="\n".join(problems))
     query = Query(
         kinds=[KINDS[kind] for kind in dict.fromkeys(params["kinds"] or KINDS)],
         namespace=params["namespace"] or "",

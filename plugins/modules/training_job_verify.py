@@ -307,6 +307,7 @@ report:
 """
 
 import platform
+from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils import charts
@@ -317,11 +318,12 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_view import
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json, UnreachableError
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core import (
     AUTH_ARG_SPEC,
-    AnsibleK8SModule,
     Client,
     ClientError,
     connect,
+    new_module,
 )
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.manifest_problems import place_problems
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.pages import UnwritableError, save_report
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.redaction import secret_options
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.report import document_of, report_html
@@ -331,6 +333,17 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.verification im
     verify,
     wanted_proof,
 )
+
+
+def place_problems_of(params: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with where the jobs are to be found."""
+    (option,) = [option for option in ("name", "jobs", "selector") if params[option] is not None]
+    if not params[option]:
+        yield f"{option}: names no job; give at least one."
+        return
+    names = {"name": [params["name"]], "jobs": params["jobs"], "selector": ["any"]}[option]
+    found = dict.fromkeys(problem for name in names for problem in place_problems(name, params["namespace"], option))
+    yield from (f"{field}: {text}" for field, text in found)
 
 
 def find(api: Client, kind: JobKind, params: dict[str, Any]) -> tuple[list[Json], list[str]]:
@@ -398,7 +411,7 @@ def main() -> None:
         "min_values": {"type": "int", "default": 1},
         "finite": {"type": "bool", "default": True},
     }
-    module = AnsibleK8SModule(
+    module = new_module(
         argument_spec={
             **AUTH_ARG_SPEC,
             "kind": {"type": "str", "choices": list(KINDS), "required": True},
@@ -429,6 +442,8 @@ def main() -> None:
     )
     params = module.params
     kind = KINDS[params["kind"]]
+    if problems := list(place_problems_of(params)):
+        module.fail_json(msg="\n".join(["Nothing can be verified:", *(f"- {problem}" for problem in problems)]))
     try:
         wanted = wanted_proof(kind, params)
         versions: dict[str, Any] = {"matplotlib": charts.require()} if params["report"] else {}

@@ -12,6 +12,8 @@ from typing import Any
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json, UnreachableError
 
 END = object()
+# How long a request waits for a server that does not answer.
+READ_SECONDS = 20.0
 
 
 def not_found(name: str) -> ApiError:
@@ -49,6 +51,9 @@ class FakeApi:
         self.on_delete: Callable[[str], None] = lambda path: None
         # Errors that the next LISTs and watches of a path raise, in turn.
         self.failures: dict[str, list[Exception]] = {}
+        # While this is not set, nobody is answered; open streams bring nothing.
+        self.answers = threading.Event()
+        self.answers.set()
         self._version = 0
         self._watches: dict[str, list[queue.Queue[Any]]] = {}
         self._lock = threading.RLock()
@@ -86,6 +91,7 @@ class FakeApi:
     # -- what the code under test asks
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> Json:
+        self._wait_for_answer()
         with self._lock:
             self._note("get", path)
             if path.startswith(tuple(self.unserved)):
@@ -102,6 +108,7 @@ class FakeApi:
 
     def create(self, path: str, body: Json, dry_run: bool = False) -> Json:
         body = copy.deepcopy(body)
+        self._wait_for_answer()
         if dry_run:
             self.on_dry_run(path, body)
             return body
@@ -137,6 +144,7 @@ class FakeApi:
         return {}
 
     def lines(self, path: str, query: Mapping[str, str], read_timeout: float) -> FakeLines:
+        self._wait_for_answer()
         with self._lock:
             if path.endswith("/log"):
                 pod = path.split("/")[-2]
@@ -153,6 +161,10 @@ class FakeApi:
             if isinstance(item, Exception):
                 raise item
             yield item
+
+    def _wait_for_answer(self) -> None:
+        if not self.answers.wait(READ_SECONDS):
+            raise UnreachableError("The API server at https://example.test cannot be reached: no answer in time.")
 
     def _note(self, verb: str, path: str) -> None:
         self.calls.append((verb, path))

@@ -36,6 +36,10 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(404, {"kind": "Status", "reason": "NotFound", "message": 'pods "x" not found'})
         elif self.path.startswith("/plain"):
             self.answer(404, "404 page not found\n")
+        elif self.path.startswith("/gone"):
+            self.close_connection = True
+        elif self.path.startswith("/busy"):
+            self.answer(429, {"kind": "Status", "message": "too many requests"}, {"Retry-After": "7"})
         else:
             self.answer(200, {"path": self.path})
 
@@ -43,9 +47,11 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.answer(200, {"path": self.path, "body": body})
 
-    def answer(self, status: int, content: Any) -> None:
+    def answer(self, status: int, content: Any, headers: dict[str, str] | None = None) -> None:
         body = (content if isinstance(content, str) else json.dumps(content)).encode()
         self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -108,6 +114,17 @@ def test_asks_with_the_given_identity(server: Any) -> None:
     assert headers["authorization"] == "Bearer secret"
     assert headers["Impersonate-User"] == "ann"
     assert headers.get_all("Impersonate-Group") == ["a", "b"]
+
+
+def test_a_connection_that_ends_without_an_answer(server: Any) -> None:
+    with pytest.raises(UnreachableError, match=r"cannot be reached: Remote end closed connection without response\.$"):
+        client_of(server).get("/gone")
+
+
+def test_hands_on_when_to_come_again(server: Any) -> None:
+    with pytest.raises(ApiError, match="too many requests") as caught:
+        client_of(server).get("/busy")
+    assert (caught.value.is_transient, caught.value.retry_after) == (True, 7)
 
 
 def test_tells_a_missing_object_from_a_kind_that_is_not_served(server: Any) -> None:

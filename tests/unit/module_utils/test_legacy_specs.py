@@ -10,14 +10,16 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.legacy_specs im
     GROUP_NAME,
     OLD_VERSIONS,
     convert_documents,
+    convert_volcano_jobs,
     refuse_plain_cluster,
     to_v1,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.validator import problems_of, validate
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.volcano_specs import VOLCANO_JOB
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .builders import FIXTURES, manifest
+from .builders import FIXTURES, manifest, tf_params
 from .strategies import aged, anything, jobs, mutated
 
 MASTER = """
@@ -501,3 +503,48 @@ def test_any_file_gives_jobs_or_our_error(documents: list[Any]) -> None:
 def test_a_damaged_plain_cluster_is_refused_in_our_words(documents: Any) -> None:
     with pytest.raises(InvalidJobError):
         convert_documents(documents)
+
+
+def test_a_present_job_as_the_server_shows_it_can_be_made_again() -> None:
+    job = TFJOB.build(tf_params())
+    shown = copy.deepcopy(job)
+    shown["metadata"].update(uid="1-2-3", resourceVersion="7", creationTimestamp="2026-01-02T03:04:05Z", generation=1)
+    shown["status"] = {"conditions": []}
+    converted, warnings = to_v1(shown)
+    assert converted == job
+    assert len(warnings) == 1
+    assert "status: left out, as only the server writes them." in warnings[0]
+
+
+@pytest.mark.parametrize("version", ["kubeflow.org/v1", "kubeflow.org/v1beta2"])
+def test_a_pull_policy_of_a_role_becomes_that_of_its_containers(version: str) -> None:
+    job = {**TFJOB.build(tf_params(replicas={"worker": {"count": 1}})), "apiVersion": version}
+    worker = job["spec"]["tfReplicaSpecs"]["Worker"]
+    worker["imagePullPolicy"] = "Always"
+    worker["template"]["spec"]["containers"].append({"name": "sidecar", "image": "a", "imagePullPolicy": "Never"})
+    converted, warnings = to_v1(job)
+    now = converted["spec"]["tfReplicaSpecs"]["Worker"]
+    assert "imagePullPolicy" not in now
+    assert [one["imagePullPolicy"] for one in now["template"]["spec"]["containers"]] == ["Always", "Never"]
+    assert "spec.tfReplicaSpecs.Worker.imagePullPolicy: 'Always' moved into its containers." in warnings
+
+
+def test_a_volcano_job_of_kube_batch_goes_to_volcano() -> None:
+    job = VOLCANO_JOB.build(tf_params(replicas={"worker": {}}))
+    old = copy.deepcopy(job)
+    old["spec"]["schedulerName"] = "kube-batch"
+    old["spec"]["tasks"][0]["template"]["spec"]["schedulerName"] = "kube-batch"
+    old["metadata"]["uid"] = "1-2-3"
+    job["spec"]["schedulerName"] = job["spec"]["tasks"][0]["template"]["spec"]["schedulerName"] = "volcano"
+    jobs, warnings = convert_volcano_jobs([{"kind": "List", "items": [old]}])
+    assert jobs == [job]
+    assert warnings == [
+        "metadata.uid: left out, as only the server writes them.",
+        "spec.schedulerName: 'kube-batch', which is no more, became volcano.",
+        "spec.tasks[0].template.spec.schedulerName: 'kube-batch', which is no more, became volcano.",
+    ]
+
+
+@given(st.lists(anything, max_size=2))
+def test_any_volcano_file_is_read(documents: list[Any]) -> None:
+    convert_volcano_jobs(documents)

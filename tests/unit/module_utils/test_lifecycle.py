@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.mlstack.kubernetes.plugins.module_utils import steady, watch
+from ansible_collections.mlstack.kubernetes.plugins.module_utils import waiting as waiting_module
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.course import Course, JobError
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import TFJOB
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json, UnreachableError
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.lifecycle import Lifecycle, Options, outcome
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.waiting import Limits
 
@@ -312,6 +313,58 @@ def test_an_api_server_that_restarts_during_the_wait(cluster: Cluster) -> None:
     assert cluster.present()["state"] == "Succeeded"
 
 
+def test_an_api_server_that_pushes_back_at_the_begin(cluster: Cluster) -> None:
+    cluster.api.failures[JOB] = [
+        ApiError(429, "TooManyRequests", "too many requests"),
+        ApiError(503, "ServiceUnavailable", "starting"),
+    ]
+    assert run_to_success(cluster)["state"] == "Succeeded"
+
+
+def test_the_time_of_a_job_begins_when_it_is_made(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steady, "RESTART_SECONDS", 5.0)
+    away_until = time.monotonic() + 1.5
+
+    def refuse(_path: str, _body: Json) -> None:
+        if time.monotonic() < away_until:
+            raise unreachable()
+
+    cluster.api.on_create = refuse
+    cluster.later(lambda: cluster.condition("Succeeded"), pause=0.8)
+    result = cluster.present({"wait_timeout": 1})
+    assert result["state"] == "Succeeded"
+    assert result["timings"]["submit"] < 0.5
+
+
+def test_an_api_server_that_is_not_there_is_told_at_once(cluster: Cluster) -> None:
+    cluster.api.failures[JOB] = [unreachable() for _ in range(9)]
+    begin = time.monotonic()
+    with pytest.raises(UnreachableError, match="Connection refused"):
+        cluster.present()
+    assert time.monotonic() - begin < 0.5
+
+
+def test_an_api_server_that_hangs_does_not_hold_up_the_deadline(cluster: Cluster) -> None:
+    cluster.later(lambda: cluster.pod(waiting("ContainerCreating")), cluster.api.answers.clear)
+    begin = time.monotonic()
+    error = failure(cluster, {"wait_timeout": 1})
+    assert time.monotonic() - begin < 1 + waiting_module.ANSWER_SECONDS + 2
+    assert "has not finished within 1 seconds; the API server is not answering" in str(error)
+    cluster.api.answers.set()
+
+
+def test_an_api_server_that_hangs_while_nobody_has_seen_the_job(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_module, "UNSEEN_SECONDS", 0.1)
+    cluster.api.on_create = lambda _path, _body: cluster.api.answers.clear()
+    begin = time.monotonic()
+    error = failure(cluster, {"wait_timeout": 1})
+    assert time.monotonic() - begin < 1 + waiting_module.ANSWER_SECONDS + 2
+    assert "the API server is not answering" in str(error)
+    cluster.api.answers.set()
+
+
 def test_a_lost_answer_does_not_make_two_jobs(cluster: Cluster) -> None:
     def make_and_lose(path: str, body: Json) -> None:
         cluster.api.on_create = lambda path, body: None
@@ -557,7 +610,7 @@ class Fleet(Cluster):
             Course(TFJOB, "default", name, TFJOB.build(tf_params(name=name, replicas=SMALL)))
             for name in (f"job-{number}" for number in range(count))
         ]
-        limited = Options(limits=Limits(wait_timeout=60), **options)
+        limited = Options(**{"limits": Limits(wait_timeout=60), **options})
         getattr(Lifecycle(self.api, TFJOB, limited, self.warnings.append), state)(courses)
         return outcome(courses, is_batch=True)
 
@@ -600,6 +653,51 @@ def test_nothing_is_made_where_one_is_wrong() -> None:
     with pytest.raises(JobError, match=r"1 of 5 TFJobs .*\n.*job-2 exists with another spec"):
         fleet.bring_all(5)
     assert fleet.api.writes == []
+
+
+def test_jobs_that_could_not_be_made_are_told_beside_those_that_were() -> None:
+    fleet = Fleet()
+    made = []
+
+    def lose_the_server(path: str, body: Json) -> None:
+        if len(made) >= 20:
+            raise unreachable()
+        made.append(body["metadata"]["name"])
+        fleet._begin(path, body)
+
+    fleet.api.on_create = lose_the_server
+    begin = time.monotonic()
+    with pytest.raises(JobError) as caught:
+        fleet.bring_all(200, wait=False)
+    # All give up together, not eight after eight.
+    assert time.monotonic() - begin < 5
+    rows = caught.value.result["jobs"]
+    assert sorted(row["name"] for row in rows if row["changed"]) == sorted(made)
+    assert "180 of 200 TFJobs came to no good end." in str(caught.value)
+    assert "could not be made: The API server at https://example.test cannot be reached" in str(caught.value)
+    fleet.api.on_create = fleet._begin
+    assert [row["changed"] for row in fleet.bring_all(200, wait=False)["jobs"]].count(True) == 180
+
+
+def test_the_nodes_are_asked_for_once_for_many_that_find_no_place() -> None:
+    fleet = Fleet()
+
+    def leave_without_a_node(path: str, body: Json) -> None:
+        if path == JOBS:
+            threading.Timer(0.05, put_unschedulable, (body["metadata"]["name"],)).start()
+
+    def put_unschedulable(name: str) -> None:
+        job = fleet.api.objects[f"{JOBS}/{name}"]
+        lonely = pod(f"{name}-chief-0", owner=job["metadata"]["uid"], phase="Pending", status=UNSCHEDULABLE)
+        fleet.api.put(f"{PODS}/{name}-chief-0", lonely)
+
+    fleet.api.on_create = leave_without_a_node
+    fleet.api.put(
+        "/api/v1/nodes/n", {"metadata": {"name": "n"}, "spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}
+    )
+    with pytest.raises(JobError, match="20 of 20 TFJobs"):
+        fleet.bring_all(20, preflight=False, limits=Limits(wait_timeout=10, grace=0.2), on_stuck="keep")
+    assert fleet.requests("get").count("/api/v1/nodes") <= 2
 
 
 def test_many_are_taken_away_by_one_watch() -> None:

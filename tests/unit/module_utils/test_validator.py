@@ -12,6 +12,12 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
     InvalidJobError,
     JobKind,
 )
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.manifest_problems import (
+    DOUBTS,
+    EVALUATOR_WITH_PS,
+    EXIT_CODE_WITH_BACKOFF_LIMIT,
+    SUCCESS_POLICY_WITH_CHIEF,
+)
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.validator import problems_of, validate, wanted_job
 from hypothesis import given
 from hypothesis import strategies as st
@@ -502,3 +508,41 @@ def test_what_is_built_from_parameters_is_valid(data: st.DataObject, kind: JobKi
     job = wanted_job(kind, params, None)
     assert list(problems_of(kind, json.loads(json.dumps(job)))) == []
     assert wanted_job(kind, {"definition": job}, [job]) == job
+
+
+WORKER = manifest("tfjob-full")["spec"]["tfReplicaSpecs"]["Worker"]
+DOUBTFUL = {
+    EVALUATOR_WITH_PS: (edited(*ROLES, "Evaluator", value=WORKER), "Evaluator"),
+    SUCCESS_POLICY_WITH_CHIEF: (TFJOB.build(tf_params(success_policy="AllWorkers")), "spec.successPolicy"),
+    EXIT_CODE_WITH_BACKOFF_LIMIT: (edited(*ROLES, "Worker", "restartPolicy", value="ExitCode"), "restartPolicy"),
+}
+
+
+def test_there_is_an_example_of_every_doubt() -> None:
+    assert set(DOUBTFUL) == set(DOUBTS)
+
+
+@pytest.mark.parametrize("doubt", DOUBTS)
+def test_a_doubt_can_be_accepted(doubt: str) -> None:
+    job, field = DOUBTFUL[doubt]
+    warnings: list[str] = []
+    with pytest.raises(InvalidJobError, match=rf"Where it is meant so, say `accept: \[{doubt}\]`\.") as caught:
+        validate(TFJOB, job, accept=set(DOUBTS) - {doubt}, warn=warnings.append)
+    assert (len(caught.value.problems), warnings) == (1, [])
+    validate(TFJOB, job, accept=[doubt], warn=warnings.append)
+    (warning,) = warnings
+    assert field in warning
+    assert "accept" not in warning
+
+
+def test_what_cannot_work_is_refused_whatever_is_accepted() -> None:
+    job = edited(*ROLES, "Worker", "replicas", value=0)
+    with pytest.raises(InvalidJobError):
+        validate(TFJOB, job, accept=DOUBTS)
+
+
+def test_a_generated_name_is_none() -> None:
+    job = edited("metadata", value={"generateName": "trainer-"})
+    assert "metadata.name: is missing, and with generateName each run would make another job; give the" in told(
+        TFJOB, job
+    )

@@ -435,3 +435,11 @@ def test_preflight_asks_for_volcano_and_the_queue(api: FakeApi) -> None:
     api.put(f"{QUEUES}/default", {"metadata": {"name": "default"}, "status": {"state": "Closed"}})
     problems = Preflight(api).check(VOLCANO_JOB, built()).problems
     assert problems == ["spec.queue: 'default' is Closed and takes no jobs; open it, or name another queue."]
+
+
+def test_an_evaluator_beside_parameter_servers_is_doubtful() -> None:
+    job = built(plugins={"tensorflow": []}, replicas={"chief": {}, "ps": {}, "worker": {}, "evaluator": {}})
+    with pytest.raises(InvalidJobError, match=r"puts evaluator and ps into .*`accept: \[evaluator_with_ps\]`"):
+        validate(VOLCANO_JOB, job)
+    validate(VOLCANO_JOB, job, accept=["evaluator_with_ps"])
+    validate(VOLCANO_JOB, built(plugins={"tensorflow": []}, replicas={"chief": {}, "worker": {}, "evaluator": {}}))

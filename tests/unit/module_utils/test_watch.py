@@ -118,6 +118,36 @@ def test_outlives_an_api_server_that_is_away(api: FakeApi) -> None:
         assert picture.trouble == {}
 
 
+def test_a_server_that_has_not_read_its_rules_yet_is_borne_with(api: FakeApi) -> None:
+    put(api, "a")
+    with watching(api) as picture:
+        see(picture, lambda pods: set(pods) == {"a"})
+        wait_for_watch(api)
+        with api._lock:
+            api.failures[PODS] = [ApiError(403, "Forbidden", "no rules yet"), ApiError(401, "Unauthorized", "no keys")]
+            api.break_watches(PODS, unreachable())
+            put(api, "b")
+        see(picture, lambda pods: set(pods) == {"a", "b"})
+
+
+def test_rights_that_are_taken_away_are_an_error_in_the_end(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "RESTART_SECONDS", 0.2)
+    with watching(api) as picture, pytest.raises(ApiError, match="not any more"):
+        wait_for_watch(api)
+        api.failures[PODS] = [ApiError(403, "Forbidden", "not any more") for _ in range(999)]
+        api.break_watches(PODS, unreachable())
+        see(picture, lambda pods: False)
+
+
+def test_a_server_says_when_to_come_again(api: FakeApi) -> None:
+    api.failures[PODS] = [ApiError(429, "TooManyRequests", "too many requests", retry_after=0.5)]
+    put(api, "a")
+    begin = time.monotonic()
+    with watching(api) as picture:
+        see(picture, lambda pods: set(pods) == {"a"})
+    assert time.monotonic() - begin >= 0.5
+
+
 def test_a_forbidden_source_is_an_error(api: FakeApi) -> None:
     api.failures[PODS] = [ApiError(403, "Forbidden", "pods is forbidden")]
     with watching(api) as picture, pytest.raises(ApiError, match="forbidden"):

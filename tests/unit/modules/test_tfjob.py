@@ -46,3 +46,21 @@ def test_jobs_share_options_that_have_parts(api: FakeApi, capsys: pytest.Capture
     ]
     pod = api.objects[f"{JOBS}/b"]["spec"]["tfReplicaSpecs"]["Worker"]["template"]["spec"]
     assert pod["volumes"] == [{"name": "work", "persistentVolumeClaim": {"claimName": "training"}}]
+
+
+@pytest.mark.parametrize("state", ["absent", "suspended", "resumed", "restarted"])
+@pytest.mark.parametrize("name", [".", "..", "a/b", "a?b", "a b"])
+def test_a_name_does_not_lead_elsewhere(
+    api: FakeApi, capsys: pytest.CaptureFixture[str], state: str, name: str
+) -> None:
+    result = call(capsys, name=name, state=state)
+    assert result["failed"]
+    assert f"name: {name!r} is not a name" in result["msg"]
+    assert api.calls == []
+
+
+def test_a_name_that_the_operator_would_not_take_today_can_be_deleted(
+    api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = call(capsys, name="1st.old", state="absent")
+    assert (result["changed"], result["state"]) == (False, "Absent")

@@ -62,6 +62,30 @@ def test_a_failed_job_is_told_with_its_cause(api: FakeApi, verify: Call) -> None
     assert "\nWhy:\nchief-0 (pod bad-chief-0 on node-1): Error: exit code 1" in result["msg"]
 
 
+@pytest.mark.parametrize("whose", [{"name": ""}, {"jobs": []}, {"selector": ""}])
+def test_nobody_is_not_verified(api: FakeApi, verify: Call, whose: dict[str, Any]) -> None:
+    add_job(api, "good")
+    result = verify(**whose)
+    assert result["failed"]
+    assert f"{next(iter(whose))}: names no job; give at least one." in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ({"name": "."}, "name: '.' is not a name; use lower-case letters, digits, `-` and `.`"),
+        ({"jobs": ["good", "../x"]}, "jobs: '../x' is not a name"),
+        ({"name": "good", "namespace": ".."}, "namespace: '..' is not a namespace"),
+    ],
+)
+def test_names_do_not_lead_elsewhere(api: FakeApi, verify: Call, where: dict[str, Any], expected: str) -> None:
+    add_job(api, "good")
+    result = verify(**where)
+    assert result["failed"]
+    assert expected in result["msg"]
+    assert api.calls == []
+
+
 def test_several_jobs_by_name(api: FakeApi, verify: Call) -> None:
     add_job(api, "good")
     add_job(api, "rising", (1, 2))
@@ -215,3 +239,11 @@ def test_all_namespaces_and_kinds_that_are_not_served(api: FakeApi, call: Call) 
     api.failures["/apis/kubeflow.org/v1/pytorchjobs"] = [not_found("page")]
     result = call(training_job_info, kinds=["TFJob", "PyTorchJob"])
     assert "does not serve PyTorchJob (kubeflow.org/v1): install the training operator" in str(result["warnings"])
+
+
+@pytest.mark.parametrize("where", [{"name": "a/b"}, {"namespace": "."}])
+def test_the_list_is_of_where_it_is_said(api: FakeApi, call: Call, where: dict[str, Any]) -> None:
+    result = call(training_job_info, **where)
+    assert result["failed"]
+    assert f"{next(iter(where))}: {next(iter(where.values()))!r} is not a name" in result["msg"]
+    assert api.calls == []
