@@ -54,7 +54,7 @@ options:
     type: int
     default: 120
   run_as_user:
-    description: Number of the user that the pods run as. The one that the cluster gives to its pods where it is not given.
+    description: Number of the user that the pods run as. Without it the one that the image or the cluster names.
     type: int
 attributes:
   check_mode:
