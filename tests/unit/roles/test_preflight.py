@@ -1,0 +1,96 @@
+"""Each role refuses wrong inputs before it does anything, and names the variable, its value and the cure."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+# A role, inputs that are wrong, and what it has to say.
+CASES: list[tuple[str, dict[str, Any], str]] = [
+    ("local_cluster", {"local_cluster_name": "My_Cluster"}, "local_cluster_name: 'My_Cluster' .* lower case"),
+    ("local_cluster", {"local_cluster_nodes": 12}, "local_cluster_nodes: 12 is not between 1 and 9"),
+    ("local_cluster", {"local_cluster_node_network": "10.0.0.0/8"}, "local_cluster_node_network: '10.0.0.0/8' .* /24"),
+    ("local_cluster", {"local_cluster_pod_network": "10.97.0.0/24"}, "local_cluster_pod_network: .* /16"),
+    ("local_cluster", {"local_cluster_service_network": "pods"}, "local_cluster_service_network: 'pods' .* /16"),
+    (
+        "local_cluster",
+        {"mlstack_home": "/" + "long/" * 14},
+        "local_cluster_directory: '/long/.* too long by .* mlstack_home",
+    ),
+    ("registry", {"registry_name": "My Registry"}, "registry_name: 'My Registry' may hold lower-case"),
+    ("registry", {"registry_port": 70000}, "registry_port: 70000 is no port"),
+    ("volcano", {"volcano_namespace": "Volcano!"}, "volcano_namespace: 'Volcano!' is no name"),
+    ("volcano", {"volcano_actions": ["enqueue"]}, "volcano_actions: enqueue must contain allocate"),
+]
+
+# A loop fails with the results of its items.
+MESSAGES = (
+    "{{ ansible_failed_result.results | default([ansible_failed_result]) | selectattr('failed', 'defined')"
+    " | selectattr('failed') | map(attribute='msg') | join('\n') }}"
+)
+
+
+def answers(directory: Path) -> list[str]:
+    """All cases in one run of ansible-playbook: what was said to each, empty where it was let through."""
+    tasks = [
+        {
+            "block": [
+                {
+                    "name": f"Case {number}",
+                    "ansible.builtin.include_role": {
+                        "name": f"mlstack.kubernetes.{role}",
+                        "tasks_from": "preflight.yml",
+                    },
+                    "vars": variables,
+                },
+            ],
+            "rescue": [
+                {
+                    "name": f"Result of case {number}",
+                    "ansible.builtin.copy": {
+                        "dest": f"{directory}/{number}",
+                        "content": MESSAGES,
+                        "mode": "0600",
+                    },
+                }
+            ],
+        }
+        for number, (role, variables, _message) in enumerate(CASES)
+    ]
+    play = {
+        "hosts": "localhost",
+        "connection": "local",
+        "gather_facts": False,
+        "vars": {"ansible_python_interpreter": sys.executable, "mlstack_supply": "packages"},
+        "tasks": tasks,
+    }
+    playbook = directory / "cases.yml"
+    playbook.write_text(yaml.safe_dump([play]))
+    run = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), playbook],
+        cwd=CHECKOUT,
+        env={**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    files = [directory / str(number) for number in range(len(CASES))]
+    return [file.read_text() if file.exists() else "" for file in files]
+
+
+def test_wrong_inputs_are_named(tmp_path: Path) -> None:
+    wrong = [
+        (role, variables, answer)
+        for (role, variables, message), answer in zip(CASES, answers(tmp_path), strict=True)
+        if not re.search(message, answer, re.DOTALL)
+    ]
+    assert wrong == []
