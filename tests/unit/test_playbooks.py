@@ -126,33 +126,6 @@ def test_wrong_value_is_refused(variable: str, message: str) -> None:
     assert message in output
 
 
-@pytest.mark.parametrize(
-    ("variables", "message"),
-    [
-        ({"tensorboard_namespace": "Default"}, "tensorboard_namespace: 'Default' is no name of a namespace."),
-        (
-            {"tensorboard_path_prefix": "board/"},
-            "tensorboard_path_prefix: 'board/' is no path; write it as /tensorboard",
-        ),
-        ({"tensorboard_log_directory": "../etc"}, "tensorboard_log_directory: '../etc' is no path on the volume"),
-        ({"tensorboard_node_port": 30606}, "tensorboard_node_port: a Service of type ClusterIP has none; set"),
-        ({"tensorboard_run_as_user": 0}, "tensorboard_run_as_user: '0' is no number of a user other than root"),
-        (
-            {"tensorboard_reload_seconds": 0},
-            "tensorboard_reload_seconds (0) and tensorboard_wait_timeout (240) must be",
-        ),
-        ({"tensorboard_ingress": {"class": "nginx"}}, 'tensorboard_ingress: {"class": "nginx"} needs a `host`.'),
-    ],
-)
-def test_wrong_input_of_tensorboard_is_refused(variables: dict[str, Any], message: str) -> None:
-    role = ("-m", "ansible.builtin.include_role", "-a", "name=mlstack.kubernetes.tensorboard")
-    values = json.dumps({"tensorboard_supply": "packages", **variables})
-    status, output = ansible("ansible", "localhost", "-i", "inventories/kubeconfig/hosts.ini", *role, "-e", values)
-    assert status != 0
-    # As YAML has it, a quote in quotes is two.
-    assert message in output.replace("''", "'")
-
-
 def test_state_of_an_inventory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "hosts.ini").write_text("[kubernetes_api]\nlocalhost\n[all:vars]\nstate=absent\n")
     status, output = ansible("ansible-playbook", "-i", tmp_path / "hosts.ini", "ai.yaml")
