@@ -27,6 +27,7 @@ def machine() -> dict[str, object]:
         "links": subprocess.run(["ip", "-brief", "link"], check=True, stdout=subprocess.PIPE, text=True).stdout,
         "rules": subprocess.run(["iptables-save"], stdout=subprocess.PIPE, text=True).stdout,
         "namespaces": sorted(path.name for path in Path("/run/netns").glob("*")),
+        "kubelet": Path("/var/lib/kubelet").exists(),
         "sysctls": {name: Path("/proc/sys", name).read_text() for name in SYSCTLS if Path("/proc/sys", name).exists()},
     }
 

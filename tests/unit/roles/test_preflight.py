@@ -19,11 +19,6 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("local_cluster", {"local_cluster_node_network": "10.0.0.0/8"}, "local_cluster_node_network: '10.0.0.0/8' .* /24"),
     ("local_cluster", {"local_cluster_pod_network": "10.97.0.0/24"}, "local_cluster_pod_network: .* /16"),
     ("local_cluster", {"local_cluster_service_network": "pods"}, "local_cluster_service_network: 'pods' .* /16"),
-    (
-        "local_cluster",
-        {"mlstack_home": "/" + "long/" * 14},
-        "local_cluster_directory: '/long/.* too long by .* mlstack_home",
-    ),
     ("registry", {"registry_name": "My Registry"}, "registry_name: 'My Registry' may hold lower-case"),
     ("registry", {"registry_port": 70000}, "registry_port: 70000 is no port"),
     ("tensorboard", {"tensorboard_namespace": "Default"}, "tensorboard_namespace: 'Default' is no name"),
