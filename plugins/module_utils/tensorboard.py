@@ -57,7 +57,7 @@ class Scalar:
     values: list[float]
 
     def summary(self) -> dict[str, Any]:
-        return {**asdict(self), "first": self.values[0], "last": self.values[-1]}
+        return {**asdict(self), "points": len(self.values), "first": self.values[0], "last": self.values[-1]}
 
 
 class TensorBoard:

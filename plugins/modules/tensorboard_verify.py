@@ -89,7 +89,9 @@ runs:
   type: dict
   sample: {mnist-tensorflow/logs: [loss, test_accuracy]}
 scalars:
-  description: Of each wanted scalar its C(run), C(tag), C(steps), C(values), and the C(first) and C(last) value.
+  description:
+    - Of each wanted scalar its C(run), C(tag), C(steps) and C(values), how many C(points) there are, and the
+      C(first) and C(last) value.
   returned: success
   type: list
   elements: dict

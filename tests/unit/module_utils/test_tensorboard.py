@@ -57,7 +57,11 @@ def test_a_falling_loss_is_found() -> None:
     tags, [scalar] = ask(Proxy(shown(0.9, 0.5, 0.1)), LOSS)
     assert tags == {"mnist/logs": ["loss"]}
     assert (scalar.steps, scalar.values) == ([1, 2, 3], [0.9, 0.5, 0.1])
-    assert (scalar.summary()["first"], scalar.summary()["last"]) == (0.9, 0.1)
+    assert {key: scalar.summary()[key] for key in ("points", "first", "last")} == {
+        "points": 3,
+        "first": 0.9,
+        "last": 0.1,
+    }
 
 
 def test_a_path_prefix_leads_the_path() -> None:
