@@ -61,6 +61,8 @@ class Plan:
     # Seconds: for one look-up, and for all pods.
     timeout: float = 2.0
     wait_timeout: float = 120.0
+    # None for the one that the cluster gives to its pods.
+    run_as_user: int | None = None
 
 
 @dataclass
@@ -278,8 +280,7 @@ def _pod(name: str, node: str, plan: Plan) -> Json:
             "enableServiceLinks": False,
             "securityContext": {
                 "runAsNonRoot": True,
-                "runAsUser": 65532,
-                "runAsGroup": 65532,
+                **({} if plan.run_as_user is None else {"runAsUser": plan.run_as_user, "runAsGroup": plan.run_as_user}),
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             "containers": [

@@ -148,7 +148,7 @@ def checks(expected: Expectation, series: Series, subject: str, where: str) -> I
         return
     for is_wanted, sign, verb in ((expected.falls, -1, "fall"), (expected.rises, 1, "rise")):
         if is_wanted:
-            yield _trend(subject, sign, verb, values)
+            yield trend(subject, sign, verb, values)
         if is_wanted and expected.monotone:
             yield _steady(subject, sign, verb, step_means(series))
     for kind, bound, sign, value in (
@@ -165,7 +165,7 @@ def _counted(number: int) -> str:
     return "one value" if number == 1 else f"{number} values"
 
 
-def _trend(subject: str, sign: int, verb: str, values: list[float]) -> Check:
+def trend(subject: str, sign: int, verb: str, values: list[float]) -> Check:
     wanted = f"it to {verb}"
     if len(values) < 2:
         return Check(subject, wanted, f"a single value, {values[0]:g}", False)

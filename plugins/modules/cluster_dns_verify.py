@@ -53,6 +53,9 @@ options:
     description: Seconds within which all pods must have ended.
     type: int
     default: 120
+  run_as_user:
+    description: Number of the user that the pods run as. Without it the one that the image or the cluster names.
+    type: int
 attributes:
   check_mode:
     description: Proves the same as without check mode.
@@ -110,6 +113,7 @@ OPTIONS: dict[str, Any] = {
     "latency_limit": {"type": "float", "default": 1000},
     "timeout": {"type": "float", "default": 2},
     "wait_timeout": {"type": "int", "default": 120},
+    "run_as_user": {"type": "int"},
 }
 
 

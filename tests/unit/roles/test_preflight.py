@@ -21,6 +21,13 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("local_cluster", {"local_cluster_service_network": "pods"}, "local_cluster_service_network: 'pods' .* /16"),
     ("registry", {"registry_name": "My Registry"}, "registry_name: 'My Registry' may hold lower-case"),
     ("registry", {"registry_port": 70000}, "registry_port: 70000 is no port"),
+    ("tensorboard", {"tensorboard_namespace": "Default"}, "tensorboard_namespace: 'Default' is no name"),
+    ("tensorboard", {"tensorboard_path_prefix": "board/"}, "tensorboard_path_prefix: 'board/' .* as /tensorboard"),
+    ("tensorboard", {"tensorboard_log_directory": "../etc"}, "tensorboard_log_directory: '../etc' is no path"),
+    ("tensorboard", {"tensorboard_run_as_user": 0}, "tensorboard_run_as_user: '0' .* such as 1000"),
+    ("tensorboard", {"tensorboard_node_port": 30606}, "tensorboard_node_port: .* tensorboard_service_type: NodePort"),
+    ("tensorboard", {"tensorboard_reload_seconds": 0}, r"tensorboard_reload_seconds \(0\) .* above 0"),
+    ("tensorboard", {"tensorboard_ingress": {"class": "nginx"}}, "tensorboard_ingress: .* needs a `host`"),
     ("volcano", {"volcano_namespace": "Volcano!"}, "volcano_namespace: 'Volcano!' is no name"),
     ("volcano", {"volcano_actions": ["enqueue"]}, "volcano_actions: enqueue must contain allocate"),
 ]
