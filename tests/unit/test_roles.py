@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +95,25 @@ def test_default_version_is_the_one_that_is_compiled(role: str) -> None:
         module: version for module, version in re.findall(r"(\S+) (v\S+) // indirect", go_mod) if module in tools
     }
     assert versions == dict.fromkeys(tools, defaults(role)[f"{role}_version"])
+
+
+def tasks(content: Any) -> Iterator[dict[str, Any]]:
+    """Every task of a list of tasks, also those in blocks."""
+    for task in content or []:
+        yield task
+        for part in ("block", "rescue", "always"):
+            yield from tasks(task.get(part))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_nothing_is_changed_out_of_check_mode(role: str) -> None:
+    """Tasks cannot ask whether playbooks/verify.yaml runs them: only proofs and removals may leave check mode."""
+    files = (CHECKOUT / "roles" / role / "tasks").rglob("*.yml")
+    install = [file for file in files if not re.search("verify|remove|uninstall", file.name)]
+    found = [task for file in install for task in tasks(yaml.safe_load(file.read_text()))]
+    reading = ("ansible.builtin.uri", "ansible.builtin.stat", "ansible.builtin.slurp")
+    assert [
+        task["name"]
+        for task in found
+        if task.get("check_mode") is False and task.get("changed_when") is not False and not set(reading) & set(task)
+    ] == []
