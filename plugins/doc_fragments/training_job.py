@@ -189,7 +189,7 @@ options:
       - V(success_policy_with_chief) is for specs that are shared between jobs with and without a chief, whose end is
         the job's end in any case.
       - V(exit_code_with_backoff_limit) is for jobs that are to survive any number of evictions; only
-        O(run_policy.active_deadline_seconds) or somebody who looks after them then ends one that never recovers.
+        C(run_policy.active_deadline_seconds) or somebody who looks after them then ends one that never recovers.
     type: list
     elements: str
     choices: [evaluator_with_ps, success_policy_with_chief, exit_code_with_backoff_limit]
