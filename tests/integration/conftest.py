@@ -121,7 +121,7 @@ class Playbook:
             plays = json.loads(output)["plays"]
         except ValueError as error:
             raise AssertionError(f"No result: {output}\n{errors}") from error
-        return [Task(task) for task in plays[0]["tasks"]]
+        return [Task(task) for play in plays for task in play["tasks"]]
 
 
 @pytest.fixture
