@@ -24,6 +24,8 @@ CRASH_LOOP = "CrashLoopBackOff"
 IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "RegistryUnavailable")
 CONTAINER_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError", "InvalidImageName")
 MOUNT_REASONS = ("FailedMount", "FailedAttachVolume")
+# What a container waits for while volumes are mounted, and still while its image is pulled.
+BEFORE_IMAGES = ("ContainerCreating", "PodInitializing")
 POD_REFUSED = "FailedCreatePod"
 # A queue has not let the gang in. By itself that is no trouble: others are there first.
 NOT_ENQUEUED = "NotEnqueued"
@@ -92,10 +94,19 @@ def _find_in_pod(kind: JobKind, name: str, pod: Json, events: list[Json], crashe
         is_loop = reason == CRASH_LOOP and container.get("restartCount", 0) >= crashes
         if reason in IMAGE_REASONS or reason in CONTAINER_REASONS or is_loop:
             yield Stuck(name, reason, str(waiting.get("message") or ""), str(container.get("name")))
-    if not has_started(kind, pod):
+    if not _has_volumes(pod):
         for event in events:
             if event.get("reason") in MOUNT_REASONS:
                 yield Stuck(name, str(event["reason"]), str(event.get("message")))
+
+
+def _has_volumes(pod: Json) -> bool:
+    """Whether all volumes are mounted, which comes before all else: the event of a first attempt that failed stays."""
+    for condition in map(as_dict, as_list(as_dict(pod.get("status")).get("conditions"))):
+        if condition.get("type") == "PodReadyToStartContainers" and condition.get("status") == "True":
+            return True
+    states = [as_dict(container.get("state")) for container in container_statuses(pod)]
+    return any(as_dict(state.get("waiting")).get("reason") not in BEFORE_IMAGES for state in states)
 
 
 class Patience:

@@ -75,6 +75,21 @@ def test_sees_mount_failures_until_the_container_starts() -> None:
     assert found([pod("mnist-chief-0", running())], [failure]) == []
 
 
+def test_a_mount_that_failed_at_first_is_no_trouble_any_more() -> None:
+    """Its event stays for an hour, be it that the image is pulled for long or that there is none."""
+    failure = event("FailedMount", "failed to sync configmap cache", "pod-mnist-chief-0")
+    condition = {"type": "PodReadyToStartContainers", "status": "True"}
+    pulling = pod("mnist-chief-0", waiting("ContainerCreating"), phase="Pending")
+    pulling["status"]["conditions"] = [condition]
+    assert found([pulling], [failure]) == []
+    condition["status"] = "False"
+    assert found([pulling], [failure]) == [("mnist-chief-0", "FailedMount")]
+    no_image = pod("mnist-chief-0", waiting("ErrImagePull"), phase="Pending")
+    assert found([no_image], [failure]) == [("mnist-chief-0", "ErrImagePull")]
+    init = {"initContainerStatuses": [{"name": "prepare", "state": running()}]}
+    assert found([pod("mnist-chief-0", waiting("PodInitializing"), status=init)], [failure]) == []
+
+
 def test_sees_refused_pods_until_all_are_there() -> None:
     refusal = event("FailedCreatePod", "forbidden", "uid-1", name="mnist")
     assert found([], [refusal]) == [("mnist", "FailedCreatePod")]
