@@ -69,7 +69,7 @@ def find_stuck(
     leaders = [replica.pod for replica in deciding_replicas(kind, job)]
     is_led = any(has_started(kind, pods[name]) for name in leaders if name in pods)
     for name, pod in pods.items():
-        yield from _find_in_pod(kind, name, pod, by_object.get(str(pod["metadata"].get("uid")), []), crashes)
+        yield from _find_in_pod(name, pod, by_object.get(str(pod["metadata"].get("uid")), []), crashes)
         if is_led:
             yield from _find_waiting(name, pod)
 
@@ -81,7 +81,7 @@ def _find_waiting(name: str, pod: Json) -> Iterator[Stuck]:
             yield Stuck(name, MASTER_WAIT, message, MASTER_WAIT_CONTAINER)
 
 
-def _find_in_pod(kind: JobKind, name: str, pod: Json, events: list[Json], crashes: int) -> Iterator[Stuck]:
+def _find_in_pod(name: str, pod: Json, events: list[Json], crashes: int) -> Iterator[Stuck]:
     status = as_dict(pod.get("status"))
     if status.get("phase") in ("Succeeded", "Failed") or pod["metadata"].get("deletionTimestamp"):
         return
