@@ -32,8 +32,8 @@ def test_second_run_changes_nothing(stack: Run) -> None:
     assert run.status == 0
     assert run.changed == []
     assert run.recap["changed"] == 0
-    # Kubernetes writes this when it did not remember who applied an object first: such a second run changes it. Here other
-    # tests may have been the second run.
+    # What Kubernetes writes when it did not remember who applied an object first: the second run changes that object.
+    # Of other tests on this cluster one may have been the second run.
     assert "before-first-apply" not in kubectl("get", "namespaces", "-o", "yaml", "--show-managed-fields")
 
 
