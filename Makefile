@@ -30,6 +30,8 @@ DEVELOPMENT := $(VENV)/requirements-dev.stamp
 # A peer of the job modules wants another version of their Kubernetes client.
 SDK_VENV := .cache/benchmarks/venv
 SDK := $(SDK_VENV)/requirements.stamp
+# What `make test` has no time for is marked so.
+END_TO_END := -m "not extended"
 # Compiled programs, downloads and images; the roles read it as `mlstack_cache`.
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mlstack
 
@@ -63,7 +65,8 @@ remove: root $(RUNTIME) ## Take away what `demo` set up; the checkout and the ca
 test: root unit lint molecule integration e2e ## All tests, those that fail fastest first
 
 .PHONY: test-all
-test-all: test hosts ## `test`, and the roles that set up hosts, on test machines
+test-all: END_TO_END :=
+test-all: test hosts ## `test`, the longer end-to-end tests, and the roles that set up hosts on test machines
 
 .PHONY: unit
 unit: $(DEVELOPMENT) ## Unit tests: seconds, no cluster
@@ -110,7 +113,11 @@ integration: root $(DEVELOPMENT) ## The modules against a real API server and op
 .PHONY: e2e
 e2e: root $(DEVELOPMENT) ## The demo itself and its second run, with real containers
 	$(call say,End-to-end tests)
-	$(BIN)/python -m pytest tests/e2e $(ARGS)
+	$(BIN)/python -m pytest $(END_TO_END) tests/e2e $(ARGS)
+
+.PHONY: e2e-all
+e2e-all: END_TO_END :=
+e2e-all: e2e ## `e2e`, and the end-to-end tests that `test` leaves out
 
 .PHONY: bench
 bench: root $(DEVELOPMENT) $(SDK) ## The job modules side by side with their peers; writes docs/benchmarks.md
@@ -143,7 +150,7 @@ distclean: clean ## `clean`, and the cache of compiled programs, downloads and i
 help: ## This list
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z0-9]+:.*## / { split($$1, target, ":"); printf "  make %-12s %s\n", target[1], $$2 }' Makefile
+	  /^[a-z0-9-]+:.*## / { split($$1, target, ":"); printf "  make %-12s %s\n", target[1], $$2 }' Makefile
 
 # What the above stand on.
 
