@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.capacity import Amounts, total_of, wants_of
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_kinds import KINDS
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import as_dict, as_list
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import as_dict, as_list, has_condition
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json, KubeApi
 
 T = TypeVar("T")
@@ -146,5 +146,4 @@ def _job_of(metadata: Json) -> str:
 
 
 def _is_ready(pod: Json) -> bool:
-    conditions = map(as_dict, as_list(as_dict(pod.get("status")).get("conditions")))
-    return any(condition.get("type") == "Ready" and condition.get("status") == "True" for condition in conditions)
+    return has_condition(pod, "Ready")

@@ -12,7 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.corefile import names_pods
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import as_dict, as_list
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
+    as_dict,
+    as_list,
+    conditions_of,
+    has_condition,
+)
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import (
     ApiError,
     Json,
@@ -153,9 +158,7 @@ def _sort_in(cluster: Cluster, node: Json) -> None:
     metadata, spec = node["metadata"], as_dict(node.get("spec"))
     name = metadata["name"]
     system = as_dict(metadata.get("labels")).get("kubernetes.io/os", "linux")
-    ready = {
-        condition.get("type"): condition for condition in as_list(as_dict(node.get("status")).get("conditions"))
-    }.get("Ready", {})
+    ready = conditions_of(node).get("Ready", {})
     if SIMULATED in as_dict(metadata.get("annotations")):
         cluster.left_out[name] = "simulated"
     elif system != "linux":
@@ -171,14 +174,13 @@ def _sort_in(cluster: Cluster, node: Json) -> None:
 def trouble_of(pod: Json) -> str:
     """Why a pod is not ready; empty where it is."""
     status = as_dict(pod.get("status"))
-    conditions = {condition.get("type"): condition for condition in as_list(status.get("conditions"))}
-    if as_dict(conditions.get("Ready")).get("status") == "True":
+    if has_condition(pod, "Ready"):
         return ""
     for container in as_list(status.get("containerStatuses")):
         waiting = as_dict(as_dict(container.get("state")).get("waiting"))
         if waiting.get("reason"):
             return _joined(waiting)
-    scheduled = as_dict(conditions.get("PodScheduled"))
+    scheduled = conditions_of(pod).get("PodScheduled", {})
     if scheduled.get("status") == "False":
         return _joined(scheduled)
     return _joined(status) or str(status.get("phase") or "not ready")

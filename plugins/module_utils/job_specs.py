@@ -187,14 +187,9 @@ class OperatorKind(JobKind):
         return {"apiVersion": self.api_version, "kind": self.kind, "metadata": metadata(params), "spec": spec}
 
     def condition(self, job: Json) -> Json | None:
-        conditions = {
-            condition.get("type"): condition
-            for condition in map(as_dict, as_list(as_dict(job.get("status")).get("conditions")))
-            if condition.get("status") == "True"
-        }
         # Their order in the status says nothing; a job that has failed stays failed.
         strongest_first = (FAILED, SUCCEEDED, SUSPENDED, RESTARTING, RUNNING, CREATED)
-        return next((conditions[kind] for kind in strongest_first if kind in conditions), None)
+        return next((conditions_of(job)[kind] for kind in strongest_first if has_condition(job, kind)), None)
 
     def times(self, job: Json) -> tuple[Any, Any]:
         status = as_dict(job.get("status"))
@@ -317,6 +312,17 @@ def as_dict(value: object) -> Json:
 
 def as_list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def conditions_of(item: Json) -> dict[Any, Json]:
+    """The conditions in an object's status, by their types."""
+    found = map(as_dict, as_list(as_dict(item.get("status")).get("conditions")))
+    return {condition.get("type"): condition for condition in found}
+
+
+def has_condition(item: Json, name: str) -> bool:
+    """Whether the object's status says that the condition of this type is true."""
+    return conditions_of(item).get(name, {}).get("status") == "True"
 
 
 # -- from parameters to a manifest

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import JobKind, as_dict, as_list
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import JobKind, as_dict, conditions_of
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import (
     ApiError,
     Json,
@@ -27,14 +27,13 @@ def waiting_group(api: KubeApi, kind: JobKind, job: Json) -> Json | None:
     phase = as_dict(group.get("status")).get("phase")
     if not group or phase in _AT_WORK:
         return None
-    conditions = map(as_dict, as_list(as_dict(group.get("status")).get("conditions")))
-    messages = [str(one.get("message") or "") for one in conditions if one.get("type") == "Unschedulable"]
+    unschedulable = conditions_of(group).get("Unschedulable", {})
     queue = str(as_dict(group.get("spec")).get("queue") or "default")
     found = _get(api, object_path(SCHEDULING_API, "", "queues", queue))
     return {
         "name": group["metadata"]["name"],
         "phase": phase or NOT_ENQUEUED,
-        "message": messages[-1] if messages else "",
+        "message": str(unschedulable.get("message") or ""),
         "queue": {
             "name": queue,
             "state": as_dict(found.get("status")).get("state"),

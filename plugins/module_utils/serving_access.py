@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import has_condition
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import (
     ApiError,
     Json,
@@ -79,5 +80,4 @@ def _runs(pod: Json) -> bool:
 
 
 def _is_ready(pod: Json) -> bool:
-    conditions = pod["status"].get("conditions", [])
-    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+    return has_condition(pod, "Ready")

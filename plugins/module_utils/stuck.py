@@ -12,7 +12,9 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
     JobKind,
     as_dict,
     as_list,
+    conditions_of,
     deciding_replicas,
+    has_condition,
     replicas_of,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import container_statuses, has_started
@@ -85,9 +87,9 @@ def _find_in_pod(name: str, pod: Json, events: list[Json], crashes: int) -> Iter
     status = as_dict(pod.get("status"))
     if status.get("phase") in ("Succeeded", "Failed") or pod["metadata"].get("deletionTimestamp"):
         return
-    for condition in map(as_dict, as_list(status.get("conditions"))):
-        if condition.get("type") == "PodScheduled" and condition.get("reason") == UNSCHEDULABLE:
-            yield Stuck(name, UNSCHEDULABLE, str(condition.get("message")))
+    scheduled = conditions_of(pod).get("PodScheduled", {})
+    if scheduled.get("reason") == UNSCHEDULABLE:
+        yield Stuck(name, UNSCHEDULABLE, str(scheduled.get("message")))
     for container in container_statuses(pod):
         waiting = as_dict(as_dict(container.get("state")).get("waiting"))
         reason = str(waiting.get("reason"))
@@ -102,9 +104,8 @@ def _find_in_pod(name: str, pod: Json, events: list[Json], crashes: int) -> Iter
 
 def _has_volumes(pod: Json) -> bool:
     """Whether all volumes are mounted, which comes before all else: the event of a first attempt that failed stays."""
-    for condition in map(as_dict, as_list(as_dict(pod.get("status")).get("conditions"))):
-        if condition.get("type") == "PodReadyToStartContainers" and condition.get("status") == "True":
-            return True
+    if has_condition(pod, "PodReadyToStartContainers"):
+        return True
     states = [as_dict(container.get("state")) for container in container_statuses(pod)]
     return any(as_dict(state.get("waiting")).get("reason") not in BEFORE_IMAGES for state in states)
 
