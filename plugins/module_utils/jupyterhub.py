@@ -1,0 +1,264 @@
+# Copyright: mlstack.kubernetes contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+"""A JupyterHub as its users have it: a server is started, a kernel runs code, and what was written stays."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import quote
+
+Json = dict[str, Any]
+
+# Between the lines that tell of a server's progress the hub sends nothing but a sign of life every 8 s.
+READ_TIMEOUT = 30.0
+SHOWN = 400
+KEPT_FILE = "mlstack-verify.txt"
+
+
+class HubError(Exception):
+    """What JupyterHub does not do, and why, in one sentence."""
+
+
+class Channel(Protocol):
+    """The messages of a kernel, as a WebSocket carries them."""
+
+    def send(self, payload: str) -> object: ...
+
+    def recv(self) -> str | bytes: ...
+
+    def settimeout(self, timeout: float) -> object: ...
+
+    def close(self) -> object: ...
+
+
+# Opens a channel: its URL, headers, and the seconds to wait for it.
+Dial = Callable[[str, list[str], float], Channel]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was seen; times in seconds."""
+
+    version: str
+    start_seconds: float
+    restart_seconds: float
+    code_seconds: float
+    output: str
+
+
+class Hub:
+    """The public address of a JupyterHub, asked with the token of a service."""
+
+    def __init__(self, address: str, token: str, dial: Dial, base: str = "/") -> None:
+        """`address` is a host and port, `base` the path below which JupyterHub answers."""
+        self._address = address
+        self._headers = {"Authorization": f"token {token}", "Content-Type": "application/json"}
+        self._dial = dial
+        self._base = base.rstrip("/")
+
+    def version(self) -> str:
+        return str(self.ask("GET", "/hub/api/").get("version"))
+
+    def ask(self, method: str, path: str, body: Json | None = None, accepted: tuple[int, ...] = ()) -> Json:
+        """The answer, as JSON; the statuses in `accepted` are no failures."""
+        with _Answer(self._address, method, self._base + path, self._headers, body) as answer:
+            text = answer.text()
+            if answer.status >= 400 and answer.status not in accepted:
+                raise HubError(f"{method} {path} is answered with HTTP status {answer.status}: {_reason(text)}")
+            try:
+                found = json.loads(text) if text.strip() else {}
+            except ValueError as error:
+                raise HubError(f"{method} {path}: what answers is no JupyterHub: {text[:SHOWN]!r}") from error
+            return found if isinstance(found, dict) else {"items": found}
+
+    def progress(self, user: str) -> Iterator[Json]:
+        """What the hub tells of a server that is started, until it is ready or has failed."""
+        path = f"/hub/api/users/{quote(user)}/server/progress"
+        headers = self._headers | {"Accept": "text/event-stream"}
+        with _Answer(self._address, "GET", self._base + path, headers, None) as answer:
+            if answer.status >= 400:
+                raise HubError(f"GET {path} is answered with HTTP status {answer.status}: {_reason(answer.text())}")
+            for line in answer.lines():
+                if line.startswith("data:"):
+                    yield json.loads(line[5:])
+
+    def channel(self, user: str, kernel: str, timeout: float) -> Channel:
+        path = f"{self._base}/user/{quote(user)}/api/kernels/{kernel}/channels"
+        return self._dial(f"ws://{self._address}{path}", [f"Authorization: {self._headers['Authorization']}"], timeout)
+
+
+class _Answer:
+    """One request on a connection of its own; closed at its end."""
+
+    def __init__(self, address: str, method: str, path: str, headers: dict[str, str], body: Json | None) -> None:
+        self._connection = http.client.HTTPConnection(address, timeout=READ_TIMEOUT)
+        self._what = f"{method} {path}"
+        try:
+            self._connection.request(method, path, None if body is None else json.dumps(body), headers)
+            self._response = self._connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise HubError(f"{self._what} is not answered: {error!r}") from error
+        self.status = self._response.status
+
+    def __enter__(self) -> _Answer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def text(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self) -> Iterator[str]:
+        try:
+            while line := self._response.readline():
+                yield line.decode(errors="replace").rstrip("\r\n")
+        except (OSError, http.client.HTTPException) as error:
+            raise HubError(f"{self._what}: the answer breaks off: {error!r}") from error
+
+
+def _reason(text: str) -> str:
+    """What a failed request says; JupyterHub and Jupyter Server answer with JSON, proxies with pages."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text.strip()[:SHOWN] or "nothing is said"
+    return str(found.get("message") or found)[:SHOWN] if isinstance(found, dict) else str(found)[:SHOWN]
+
+
+def prove(hub: Hub, user: str, code: str, timeout: float, clock: Callable[[], float] = time.monotonic) -> Proof:
+    """Start a server for `user`, run `code` in a kernel, restart the server, and find what was written before.
+
+    The user, its server and, where users have claims of their own, its home are removed afterwards, also on failure.
+    `timeout` in seconds holds for each start and for the code.
+    """
+    version = hub.version()
+    hub.ask("POST", f"/hub/api/users/{quote(user)}", accepted=(409,))
+    secret = uuid.uuid4().hex
+    try:
+        # What an interrupted proof has left.
+        stop(hub, user, timeout, clock)
+        started = clock()
+        start(hub, user, timeout, clock)
+        running = clock()
+        output = run(hub, user, code, timeout, clock)
+        ran = clock()
+        run(hub, user, f"open({KEPT_FILE!r}, 'w').write({secret!r})", timeout, clock)
+        stop(hub, user, timeout, clock)
+        stopped = clock()
+        start(hub, user, timeout, clock)
+        restarted = clock()
+        found = run(
+            hub, user, f"import os; print(open({KEPT_FILE!r}).read()); os.remove({KEPT_FILE!r})", timeout, clock
+        )
+        if found.strip() != secret:
+            raise HubError(f"the home of {user} did not survive a restart: the file has {found.strip()[:SHOWN]!r}")
+    finally:
+        remove(hub, user, timeout, clock)
+    return Proof(
+        version,
+        *(round(seconds, 1) for seconds in (running - started, restarted - stopped, ran - running)),
+        output.strip()[-SHOWN:],
+    )
+
+
+def start(hub: Hub, user: str, timeout: float, clock: Callable[[], float]) -> None:
+    deadline = clock() + timeout
+    hub.ask("POST", f"/hub/api/users/{quote(user)}/server", {})
+    told = ""
+    for event in hub.progress(user):
+        if event.get("ready"):
+            return
+        message = str(event.get("message") or told)
+        if event.get("failed"):
+            raise HubError(f"the server of {user} does not start: {message}; before that: {told or 'nothing'}")
+        told = message
+        if clock() >= deadline:
+            break
+    raise HubError(f"the server of {user} did not start within {timeout:.0f} s: {told or 'the hub told nothing'}")
+
+
+def stop(
+    hub: Hub,
+    user: str,
+    timeout: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    deadline = clock() + timeout
+    hub.ask("DELETE", f"/hub/api/users/{quote(user)}/server", accepted=(400, 404))
+    # The hub tells of the progress of starts, and not of stops.
+    while hub.ask("GET", f"/hub/api/users/{quote(user)}").get("servers"):
+        if clock() >= deadline:
+            raise HubError(f"the server of {user} did not stop within {timeout:.0f} s")
+        sleep(0.5)
+
+
+def remove(hub: Hub, user: str, timeout: float, clock: Callable[[], float]) -> None:
+    stop(hub, user, timeout, clock)
+    hub.ask("DELETE", f"/hub/api/users/{quote(user)}", accepted=(404,))
+
+
+def run(hub: Hub, user: str, code: str, timeout: float, clock: Callable[[], float]) -> str:
+    """What the code prints in a new kernel, which ends with it."""
+    kernels = f"/user/{quote(user)}/api/kernels"
+    kernel = str(hub.ask("POST", kernels, {"name": "python3"})["id"])
+    deadline = clock() + timeout
+    try:
+        channel = hub.channel(user, kernel, timeout)
+        try:
+            return _execute(channel, code, deadline, timeout, clock)
+        finally:
+            channel.close()
+    except (OSError, ValueError) as error:
+        raise HubError(f"the kernel of {user} broke off: {error!r}") from error
+    finally:
+        hub.ask("DELETE", f"{kernels}/{kernel}", accepted=(404,))
+
+
+def _execute(channel: Channel, code: str, deadline: float, timeout: float, clock: Callable[[], float]) -> str:
+    request = uuid.uuid4().hex
+    channel.send(
+        json.dumps(
+            {
+                "channel": "shell",
+                "header": {
+                    "msg_id": request,
+                    "msg_type": "execute_request",
+                    "session": uuid.uuid4().hex,
+                    "username": "mlstack",
+                    "version": "5.3",
+                },
+                "parent_header": {},
+                "metadata": {},
+                "content": {"code": code, "silent": False, "store_history": False, "allow_stdin": False},
+            }
+        )
+    )
+    printed: list[str] = []
+    while (left := deadline - clock()) > 0:
+        channel.settimeout(left)
+        try:
+            message = json.loads(channel.recv())
+        except TimeoutError:
+            break
+        if message.get("parent_header", {}).get("msg_id") != request:
+            continue
+        kind, content = message.get("msg_type"), message.get("content", {})
+        if kind == "stream" and content.get("name") == "stdout":
+            printed.append(content["text"])
+        elif kind == "error":
+            raise HubError(
+                f"the kernel cannot run {code!r}: {content.get('ename')}: {content.get('evalue')}"[: 2 * SHOWN]
+            )
+        elif kind == "status" and content.get("execution_state") == "idle":
+            return "".join(printed)
+    raise HubError(f"the kernel did not end {code!r} within {timeout:.0f} s")
