@@ -10,6 +10,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -142,31 +143,40 @@ def prove(hub: Hub, user: str, code: str, timeout: float, clock: Callable[[], fl
     """
     version = hub.version()
     hub.ask("POST", f"/hub/api/users/{quote(user)}", accepted=(409,))
-    secret = uuid.uuid4().hex
     try:
         # What an interrupted proof has left.
         stop(hub, user, timeout, clock)
-        started = clock()
-        start(hub, user, timeout, clock)
-        running = clock()
-        output = run(hub, user, code, timeout, clock)
-        ran = clock()
-        run(hub, user, f"open({KEPT_FILE!r}, 'w').write({secret!r})", timeout, clock)
-        stop(hub, user, timeout, clock)
-        stopped = clock()
-        start(hub, user, timeout, clock)
-        restarted = clock()
-        found = run(
-            hub, user, f"import os; print(open({KEPT_FILE!r}).read()); os.remove({KEPT_FILE!r})", timeout, clock
-        )
-        if found.strip() != secret:
-            raise HubError(f"the home of {user} did not survive a restart: the file has {found.strip()[:SHOWN]!r}")
-    finally:
-        remove(hub, user, timeout, clock)
+        proof = _seen(hub, version, user, code, timeout, clock)
+    except HubError:
+        # That is what has to be told.
+        with suppress(HubError):
+            remove(hub, user, timeout, clock)
+        raise
+    remove(hub, user, timeout, clock)
+    return proof
+
+
+def _seen(hub: Hub, version: str, user: str, code: str, timeout: float, clock: Callable[[], float]) -> Proof:
+    secret = uuid.uuid4().hex
+    begin = clock()
+    start(hub, user, timeout, clock)
+    running = clock()
+    output = run(hub, user, code, timeout, clock)
+    ran = clock()
+    run(hub, user, f"open({KEPT_FILE!r}, 'w').write({secret!r})", timeout, clock)
+    stop(hub, user, timeout, clock)
+    stopped = clock()
+    start(hub, user, timeout, clock)
+    restarted = clock()
+    found = run(hub, user, f"import os; print(open({KEPT_FILE!r}).read()); os.remove({KEPT_FILE!r})", timeout, clock)
+    if found.strip() != secret:
+        raise HubError(f"the home of {user} did not survive a restart: the file has {found.strip()[:SHOWN]!r}")
     return Proof(
-        version,
-        *(round(seconds, 1) for seconds in (running - started, restarted - stopped, ran - running)),
-        output.strip()[-SHOWN:],
+        version=version,
+        start_seconds=round(running - begin, 1),
+        restart_seconds=round(restarted - stopped, 1),
+        code_seconds=round(ran - running, 1),
+        output=output.strip()[-SHOWN:],
     )
 
 
@@ -256,9 +266,8 @@ def _execute(channel: Channel, code: str, deadline: float, timeout: float, clock
         if kind == "stream" and content.get("name") == "stdout":
             printed.append(content["text"])
         elif kind == "error":
-            raise HubError(
-                f"the kernel cannot run {code!r}: {content.get('ename')}: {content.get('evalue')}"[: 2 * SHOWN]
-            )
+            problem = f"{content.get('ename')}: {content.get('evalue')}"
+            raise HubError(f"the kernel cannot run {code!r}: {problem[:SHOWN]}")
         elif kind == "status" and content.get("execution_state") == "idle":
             return "".join(printed)
     raise HubError(f"the kernel did not end {code!r} within {timeout:.0f} s")

@@ -11,10 +11,10 @@ version_added: 0.1.0
 author:
   - mlstack.kubernetes contributors (@mlstack)
 description:
-  - Starts a server for a user of its own, runs code in a kernel, restarts the server, and finds what was written before.
-    Then the server and the user are removed.
-  - JupyterHub is reached through the API server, which needs no open port, only a kubeconfig with the right to C(get) the
-    Secret and to C(create) the resource C(pods/portforward).
+  - Starts a server for a user of its own, runs code in a kernel, restarts the server, and finds what was written
+    before. Then the server and the user are removed.
+  - JupyterHub is reached through the API server, which needs no open port, only a kubeconfig with the right to
+    C(get) the Secret and to C(create) the resource C(pods/portforward).
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
 options:

@@ -21,6 +21,28 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("local_cluster", {"local_cluster_service_network": "pods"}, "local_cluster_service_network: 'pods' .* /16"),
     ("registry", {"registry_name": "My Registry"}, "registry_name: 'My Registry' may hold lower-case"),
     ("registry", {"registry_port": 70000}, "registry_port: 70000 is no port"),
+    ("jupyterhub", {}, "jupyterhub_authenticator: who may log in is not said"),
+    ("jupyterhub", {"jupyterhub_authenticator": "dummy"}, "jupyterhub_password: .* 'dummy' lets everybody in"),
+    (
+        "jupyterhub",
+        {"jupyterhub_authenticator": "shared-password", "jupyterhub_password": "short"},
+        "jupyterhub_password: it has fewer than 8 characters",
+    ),
+    (
+        "jupyterhub",
+        {"jupyterhub_authenticator": "github", "jupyterhub_password": "long enough"},
+        "jupyterhub_password: .* 'github' knows no shared password",
+    ),
+    (
+        "jupyterhub",
+        {"jupyterhub_authenticator": "github", "jupyterhub_profiles": [{"name": "a"}, {"name": "a"}]},
+        "jupyterhub_profiles: a, a: two have the same name",
+    ),
+    (
+        "jupyterhub",
+        {"jupyterhub_authenticator": "github", "jupyterhub_volumes": [{"claim": "c", "path": "data"}]},
+        "jupyterhub_volumes: data: a path begins with '/'",
+    ),
     ("tensorboard", {"tensorboard_namespace": "Default"}, "tensorboard_namespace: 'Default' is no name"),
     ("tensorboard", {"tensorboard_path_prefix": "board/"}, "tensorboard_path_prefix: 'board/' .* as /tensorboard"),
     ("tensorboard", {"tensorboard_log_directory": "../etc"}, "tensorboard_log_directory: '../etc' is no path"),
