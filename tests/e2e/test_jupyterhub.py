@@ -1,4 +1,4 @@
-"""JupyterHub as its users have it: its API, a browser, the volume of the trainings; what is wrong with it; its removal."""
+"""JupyterHub as its users have it: its API, a browser, the volume of the trainings; what is wrong; its removal."""
 
 from __future__ import annotations
 
