@@ -45,9 +45,9 @@ options:
     type: str
     required: true
   user:
-    description: User whose server is started. It is made, and removed afterwards.
+    description: User whose server is started, with a name unlike the service's. It is made, and removed afterwards.
     type: str
-    default: mlstack-verify
+    default: mlstack-verify-user
   code:
     description: Python code that the kernel has to run without an error.
     type: str
@@ -131,7 +131,7 @@ OPTIONS: dict[str, Any] = {
     # The names of a Secret and of its key are no secrets.
     "token_secret": {"type": "str", "default": "hub", "no_log": False},
     "token_key": {"type": "str", "required": True, "no_log": False},
-    "user": {"type": "str", "default": "mlstack-verify"},
+    "user": {"type": "str", "default": "mlstack-verify-user"},
     "code": {"type": "str", "default": "import tensorflow"},
     "wait_timeout": {"type": "int", "default": 300},
 }
