@@ -20,6 +20,7 @@ Json = dict[str, Any]
 # Between the lines that tell of a server's progress the hub sends nothing but a sign of life every 8 s.
 READ_TIMEOUT = 30.0
 SHOWN = 400
+SHOWN_WARNINGS = 4
 KEPT_FILE = "mlstack-verify.txt"
 
 
@@ -183,17 +184,24 @@ def _seen(hub: Hub, version: str, user: str, code: str, timeout: float, clock: C
 def start(hub: Hub, user: str, timeout: float, clock: Callable[[], float]) -> None:
     deadline = clock() + timeout
     hub.ask("POST", f"/hub/api/users/{quote(user)}/server", {})
-    told = ""
+    told: list[str] = []
     for event in hub.progress(user):
         if event.get("ready"):
             return
-        message = str(event.get("message") or told)
+        message = str(event.get("message") or "").strip()
         if event.get("failed"):
-            raise HubError(f"the server of {user} does not start: {message}; before that: {told or 'nothing'}")
-        told = message
+            raise HubError(f"the server of {user} does not start: {message} {_telling(told)}")
+        told.append(message)
         if clock() >= deadline:
             break
-    raise HubError(f"the server of {user} did not start within {timeout:.0f} s: {told or 'the hub told nothing'}")
+    raise HubError(f"the server of {user} did not start within {timeout:.0f} s: {_telling(told)}")
+
+
+def _telling(messages: list[str]) -> str:
+    """The warnings among what the hub told, each once, or the last of all."""
+    # They begin with their time.
+    warnings = {message.partition("[Warning]")[2].strip(): None for message in messages if "[Warning]" in message}
+    return "; ".join(list(warnings)[-SHOWN_WARNINGS:])[: 2 * SHOWN] or (messages or ["the hub told nothing"])[-1]
 
 
 def stop(

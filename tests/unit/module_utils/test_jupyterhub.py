@@ -168,10 +168,13 @@ def test_what_an_interrupted_proof_has_left_is_cleared(hub: Hub, world: World) -
     [
         (
             [
-                {"message": "[Warning] Failed to pull image nothing:1"},
+                {"message": "2026-01-01T00:00:00Z [Normal] Pulling image nothing:1"},
+                {"message": "2026-01-01T00:00:01Z [Warning] Failed to pull image nothing:1"},
+                {"message": "2026-01-01T00:00:09Z [Warning] Failed to pull image nothing:1"},
+                {"message": "2026-01-01T00:00:09Z [Warning] Error: ImagePullBackOff"},
                 {"failed": True, "message": "Spawn failed: pod did not start in 20 seconds!"},
             ],
-            "does not start: Spawn failed: pod did not start in 20 seconds!; before that: .* pull image nothing:1",
+            "pod did not start in 20 seconds! Failed to pull image nothing:1; Error: ImagePullBackOff$",
         ),
         ([{"message": "0/2 nodes are available"}], "did not start within 5 s: 0/2 nodes are available"),
         ([], "did not start within 5 s: the hub told nothing"),
