@@ -10,9 +10,11 @@ ASK = "timeout 20 nfs-ls 'nfs://10.231.77.11{path}?version=4&uid={user}&gid={use
 
 
 def ask(host: Host, client: str, path: str, user: int = 1000) -> int:
-    return int(host.get_host(f"ansible://{client}?ansible_inventory={host.backend.ansible_inventory}").run(
-        ASK.format(path=path, user=user)
-    ).rc)
+    return int(
+        host.get_host(f"ansible://{client}?ansible_inventory={host.backend.ansible_inventory}")
+        .run(ASK.format(path=path, user=user))
+        .rc
+    )
 
 
 def test_it_serves_now_and_at_each_boot(host: Host) -> None:
