@@ -1,0 +1,20 @@
+"""What was exported is not any more, and is still there; what somebody else exports is served."""
+
+from __future__ import annotations
+
+from testinfra.host import Host
+
+testinfra_hosts = ["ansible://server"]
+
+
+def test_only_what_others_export_is_served(host: Host) -> None:
+    there = host.get_host(f"ansible://outside?ansible_inventory={host.backend.ansible_inventory}")
+    for path, is_allowed in (("/srv/training", False), ("/srv/foreign", True)):
+        asked = there.run(f"timeout 20 nfs-ls 'nfs://10.231.77.11{path}?version=4&uid=1000&gid=1000'")
+        assert (asked.rc == 0) == is_allowed, asked
+
+
+def test_directories_stay(host: Host) -> None:
+    assert host.file("/srv/training").is_directory
+    assert not host.file("/etc/ganesha/mlstack.conf").exists
+    assert not host.file("/etc/systemd/system/nfs-ganesha.service.d/mlstack.conf").exists
