@@ -44,9 +44,11 @@ def forwarded() -> Iterator[str]:
         text=True,
     ) as process:
         assert process.stdout
-        assert "Forwarding" in process.stdout.readline()
-        yield f"http://127.0.0.1:{PORT}"
-        process.terminate()
+        try:
+            assert "Forwarding" in process.stdout.readline()
+            yield f"http://127.0.0.1:{PORT}"
+        finally:
+            process.terminate()
 
 
 def test_the_demo_tells_of_it(stack: Run) -> None:
@@ -91,6 +93,8 @@ def test_a_user_computes_in_a_browser(hub: Run) -> None:
             page.fill("#password_input", PASSWORD.read_text().strip())
             page.click("#login_submit")
             page.wait_for_url("**/user/ada/lab**", timeout=180_000)
+            # As for a user who is here for the first time.
+            page.goto(f"{address}/user/ada/lab?reset")
             page.click(".jp-LauncherCard[data-category='Notebook']")
             # Typing before that would be lost.
             page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']")
