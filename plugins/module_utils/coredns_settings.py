@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.corefile import stub_part, with_stub_domains
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.dns_proof import trouble_of
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import as_dict, as_list
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import (
     ApiError,
@@ -21,6 +20,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import
     core_path,
     pods_path,
 )
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.proof_pods import trouble_of
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.watch import Picture, Source
 
 NAMESPACE, NAME, POD_LABELS = "kube-system", "coredns", "k8s-app=kube-dns"

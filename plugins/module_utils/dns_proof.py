@@ -12,12 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.corefile import names_pods
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
-    as_dict,
-    as_list,
-    conditions_of,
-    has_condition,
-)
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import as_dict, as_list
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import (
     ApiError,
     Json,
@@ -25,7 +20,13 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import
     core_path,
     pods_path,
 )
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import CONTAINER_REASONS, IMAGE_REASONS
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.proof_pods import (
+    await_end,
+    pod_on,
+    see_nodes,
+    told_by,
+    trouble_of,
+)
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.watch import Picture, Source
 
 NAMESPACE = "cluster-dns-verify"
@@ -40,12 +41,9 @@ PLACES = (
         "dns-default",
     ),
 )
-# The annotation of nodes on which no container runs.
-SIMULATED = "kwok.x-k8s.io/node"
 # Reserved for documentation (RFC 5737, RFC 3849): nobody has these addresses, and nobody is to connect to them.
 ENDPOINTS = {4: ("192.0.2.1", "192.0.2.2"), 6: ("2001:db8::1", "2001:db8::2")}
 DELETION_SECONDS = 60.0
-LOG_SECONDS = 10.0
 
 
 class NoDnsError(Exception):
@@ -105,7 +103,8 @@ def see(api: KubeApi) -> Cluster:
         {"labelSelector": f"kubernetes.io/service-name={name}"},
     )
     pods = api.get(pods_path(namespace), {"labelSelector": pod_labels})
-    cluster = Cluster(
+    nodes = see_nodes(api)
+    return Cluster(
         service=f"{namespace}/{name}",
         addresses=_addresses(spec),
         selector={str(key): str(value) for key, value in as_dict(spec.get("selector")).items()},
@@ -113,10 +112,10 @@ def see(api: KubeApi) -> Cluster:
         pods={pod["metadata"]["name"]: trouble_of(pod) for pod in as_list(pods.get("items"))},
         corefile=_corefile(api, namespace, config_map),
         kubernetes=_addresses(as_dict(api.get(core_path("default", "services", "kubernetes")).get("spec")))[0],
+        nodes=nodes.able,
+        left_out=nodes.left_out,
+        broken=nodes.broken,
     )
-    for node in as_list(api.get("/api/v1/nodes", {}).get("items")):
-        _sort_in(cluster, node)
-    return cluster
 
 
 def _find_service(api: KubeApi) -> tuple[Json, str, str]:
@@ -152,42 +151,6 @@ def _corefile(api: KubeApi, namespace: str, config_map: str) -> str | None:
             return None
         raise
     return str(data["Corefile"]) if "Corefile" in data else None
-
-
-def _sort_in(cluster: Cluster, node: Json) -> None:
-    metadata, spec = node["metadata"], as_dict(node.get("spec"))
-    name = metadata["name"]
-    system = as_dict(metadata.get("labels")).get("kubernetes.io/os", "linux")
-    ready = conditions_of(node).get("Ready", {})
-    if SIMULATED in as_dict(metadata.get("annotations")):
-        cluster.left_out[name] = "simulated"
-    elif system != "linux":
-        cluster.left_out[name] = f"runs {system}"
-    elif spec.get("unschedulable"):
-        cluster.left_out[name] = "cordoned"
-    elif ready.get("status") != "True":
-        cluster.broken[name] = f"the node is not ready ({ready.get('message') or 'it has never been'})"
-    else:
-        cluster.nodes.append(name)
-
-
-def trouble_of(pod: Json) -> str:
-    """Why a pod is not ready; empty where it is."""
-    status = as_dict(pod.get("status"))
-    if has_condition(pod, "Ready"):
-        return ""
-    for container in as_list(status.get("containerStatuses")):
-        waiting = as_dict(as_dict(container.get("state")).get("waiting"))
-        if waiting.get("reason"):
-            return _joined(waiting)
-    scheduled = conditions_of(pod).get("PodScheduled", {})
-    if scheduled.get("status") == "False":
-        return _joined(scheduled)
-    return _joined(status) or str(status.get("phase") or "not ready")
-
-
-def _joined(state: Json) -> str:
-    return ": ".join(str(state[key]) for key in ("reason", "message") if state.get(key))
 
 
 # -- what is asked
@@ -268,41 +231,15 @@ def objects(plan: Plan, cluster: Cluster) -> list[tuple[str, Json]]:
 
 
 def _pod(name: str, node: str, plan: Plan) -> Json:
-    return {
-        "metadata": {"name": name},
-        "spec": {
-            # Not by the scheduler: the question is the node's DNS, not whether it has room. Every taint is borne,
-            # since pods for GPUs bear those of their nodes too.
-            "nodeName": node,
-            "tolerations": [{"operator": "Exists"}],
-            "restartPolicy": "Never",
-            "terminationGracePeriodSeconds": 0,
-            "serviceAccountName": "probe",
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "securityContext": {
-                "runAsNonRoot": True,
-                **({} if plan.run_as_user is None else {"runAsUser": plan.run_as_user, "runAsGroup": plan.run_as_user}),
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [
-                {
-                    "name": "probe",
-                    "image": plan.image,
-                    "command": ["python3", "-B", "/probe/dns_probe.py", "/probe/plan.json"],
-                    "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
-                    "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "readOnlyRootFilesystem": True,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
-                    "volumeMounts": [{"name": "probe", "mountPath": "/probe", "readOnly": True}],
-                }
-            ],
-            "volumes": [{"name": "probe", "configMap": {"name": "probe"}}],
-        },
+    container = {
+        "image": plan.image,
+        "command": ["python3", "-B", "/probe/dns_probe.py", "/probe/plan.json"],
+        "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+        "volumeMounts": [{"name": "probe", "mountPath": "/probe", "readOnly": True}],
     }
+    pod = pod_on(node, name, container, [{"name": "probe", "configMap": {"name": "probe"}}], plan.run_as_user)
+    pod["spec"]["serviceAccountName"] = "probe"
+    return pod
 
 
 # -- the pods that ask
@@ -316,8 +253,8 @@ def ask_everywhere(api: KubeApi, plan: Plan, cluster: Cluster) -> dict[str, Json
     try:
         for path, body in objects(plan, cluster):
             api.create(path, body)
-        pods = _await_end(api, plan, cluster)
-        return {pod["spec"]["nodeName"]: _told(api, plan, pod) for pod in pods}
+        pods = await_end(api, NAMESPACE, len(cluster.nodes), plan.wait_timeout)
+        return {pod["spec"]["nodeName"]: told_by(api, NAMESPACE, pod, plan.wait_timeout) for pod in pods}
     finally:
         _delete(api)
 
@@ -347,42 +284,3 @@ def _await_deletion(api: KubeApi) -> None:
         f"The namespace {NAMESPACE} of an earlier proof is still being deleted after {DELETION_SECONDS:.0f} s. Look "
         f"what holds it up: kubectl get namespace {NAMESPACE} -o yaml.",
     )
-
-
-def _await_end(api: KubeApi, plan: Plan, cluster: Cluster) -> list[Json]:
-    """The pods as they are when each has ended or cannot begin, or when time is up."""
-    with Picture(api, {"pods": Source(pods_path(NAMESPACE))}) as picture:
-        pods = picture.objects["pods"]
-        for _changes in picture.updates(time.monotonic() + plan.wait_timeout):
-            if len(pods) >= len(cluster.nodes) and all(map(_is_over, pods.values())):
-                break
-        return list(pods.values())
-
-
-def _is_over(pod: Json) -> bool:
-    if as_dict(pod.get("status")).get("phase") in ("Succeeded", "Failed"):
-        return True
-    reason = trouble_of(pod).partition(":")[0]
-    # The first failure of a pull may be a passing one.
-    return reason != "ErrImagePull" and reason in (*IMAGE_REASONS, *CONTAINER_REASONS)
-
-
-def _told(api: KubeApi, plan: Plan, pod: Json) -> Json | str:
-    phase = as_dict(pod.get("status")).get("phase")
-    if phase not in ("Succeeded", "Failed"):
-        return f"the probe did not begin within {plan.wait_timeout:g} s ({trouble_of(pod)})"
-    if phase == "Failed" and not as_list(as_dict(pod.get("status")).get("containerStatuses")):
-        return f"the node refused the probe ({trouble_of(pod)})"
-    lines = api.lines(f"{pods_path(NAMESPACE, pod['metadata']['name'])}/log", {}, LOG_SECONDS)
-    try:
-        log = [line for line in lines if line.strip()]
-    finally:
-        lines.close()
-    last_line = log[-1] if log else "it printed nothing"
-    if phase == "Failed":
-        return f"the probe failed ({last_line})"
-    try:
-        result: Json = json.loads(last_line)
-    except ValueError:
-        return f"the probe printed what cannot be read ({last_line[:200]})"
-    return result
