@@ -43,6 +43,22 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
         {"jupyterhub_authenticator": "github", "jupyterhub_volumes": [{"claim": "c", "path": "data"}]},
         "jupyterhub_volumes: data: a path begins with '/'",
     ),
+    ("nfs_storage", {"nfs_storage_claims": [{"name": "a", "size": "1Gi"}]}, "nfs_storage_server: no server is named"),
+    (
+        "nfs_storage",
+        {
+            "nfs_storage_server": "192.0.2.1",
+            "nfs_storage_share": "srv",
+            "nfs_storage_claims": [{"name": "a", "size": "1Gi"}],
+        },
+        "nfs_storage_share: 'srv' is no directory",
+    ),
+    ("nfs_storage", {"nfs_storage_mode": "none"}, "nfs_storage_verify_claim: there is nothing to prove"),
+    (
+        "nfs_storage",
+        {"nfs_storage_claims": [{"name": "a", "size": "large", "path": "../b"}]},
+        "nfs_storage_claims: 'large' is no size; .*'../b' is no path",
+    ),
     ("tensorboard", {"tensorboard_namespace": "Default"}, "tensorboard_namespace: 'Default' is no name"),
     ("tensorboard", {"tensorboard_path_prefix": "board/"}, "tensorboard_path_prefix: 'board/' .* as /tensorboard"),
     ("tensorboard", {"tensorboard_log_directory": "../etc"}, "tensorboard_log_directory: '../etc' is no path"),
