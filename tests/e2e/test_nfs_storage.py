@@ -1,4 +1,4 @@
-"""The proof of shared volumes: one that every node mounts, and one of NFS, for which the nodes' kernel has no client."""
+"""The proof of shared volumes: one that every node mounts, and one of NFS, for which these nodes have no client."""
 
 from __future__ import annotations
 
