@@ -167,6 +167,9 @@ def test_profiles_node_port_and_any_user_under_the_strictest_rules(hub: Run) -> 
     """As on OpenShift: users have high numbers, and whatever is not restricted is refused."""
     changes = {
         "mlstack_run_as_user": "1000660000",
+        # What other users have written on the volumes is not theirs.
+        "jupyterhub_verify_user": "restricted-verify",
+        "jupyterhub_database": "sqlite:////srv/jupyterhub/jupyterhub.sqlite",
         "jupyterhub_service_type": "NodePort",
         "jupyterhub_node_port": 30800,
         "jupyterhub_ingress": {"host": "hub.example.com", "class": "none"},
