@@ -96,8 +96,8 @@ def test_a_user_computes_in_a_browser(hub: Run) -> None:
             # As for a user who is here for the first time.
             page.goto(f"{address}/user/ada/lab?reset")
             page.click(".jp-LauncherCard[data-category='Notebook']")
-            # Typing before that would be lost.
-            page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']")
+            # What is run before that is lost. The notebook's own indicator is idle even before it has a kernel.
+            page.get_by_text("Python 3 (ipykernel) | Idle", exact=True).wait_for()
             cell = page.locator(".jp-Cell .cm-content").first
             cell.click()
             code = "import os; print(6 * 841, os.listdir('training/mnist-tensorflow'))"
