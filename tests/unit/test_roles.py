@@ -12,8 +12,9 @@ import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (CHECKOUT / "roles").iterdir() if path.is_dir())
-# Roles that other roles include. They are no components: nothing of theirs is to be verified or removed by itself.
-HELPERS = {"busybox_image", "debian_packages", "go_programs", "supervised_service", "supply"}
+# Roles that other roles include, and one that only looks. They are no components: nothing of theirs is to be verified
+# or removed by itself.
+HELPERS = {"busybox_image", "debian_packages", "go_programs", "host_preflight", "supervised_service", "supply"}
 COMPONENTS = [role for role in ROLES if role not in HELPERS]
 
 
