@@ -178,7 +178,7 @@ def test_early_inventory_is_accepted_as_it_is(tmp_path: Path) -> None:
     [
         (
             "[workers]\nnode-1\n",
-            "The inventory has none of the groups gpu_nodes, registry, local_cluster, kubernetes_api",
+            "The inventory has none of the groups gpu_nodes, nfs_server, registry, local_cluster, kubernetes_api",
         ),
         (EARLY.replace("[1:1]", "[1:2]"), "The group kubernetes_api has 2 hosts and needs exactly one"),
         (EARLY + "[registry]\nnode-1\nnode-2\n", "The group registry has more than one host: node-1, node-2."),
