@@ -1,0 +1,69 @@
+"""The values that roles give to charts are what those charts understand."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+# The names that hub.db.type may have in the chart jupyterhub 4.4.0.
+JUPYTERHUB_DATABASES = {"sqlite-pvc", "sqlite-memory", "mysql", "postgres", "other"}
+
+
+def chart_values(role: str, **inputs: Any) -> dict[str, Any]:
+    directory = CHECKOUT / "roles" / role
+    variable = f"__{role}_chart_values"
+    run = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("ansible")),
+            "localhost",
+            "--playbook-dir",
+            str(directory),
+            "--module-name=ansible.builtin.debug",
+            f"--args=var={variable}",
+            f"--extra-vars=@{directory}/defaults/main.yml",
+            f"--extra-vars=@{directory}/vars/main.yml",
+            f"--extra-vars={json.dumps(inputs)}",
+        ],
+        env={**os.environ, "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.json"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    values = json.loads(run.stdout)["plays"][0]["tasks"][0]["hosts"]["localhost"][variable]
+    assert isinstance(values, dict), values
+    return values
+
+
+@pytest.mark.parametrize(
+    ("database", "chosen"),
+    [
+        ("", "sqlite-pvc"),
+        ("postgresql+psycopg2://hub@database.example.org/hub", "other"),
+        ("sqlite:////srv/jupyterhub/jupyterhub.sqlite", "other"),
+    ],
+)
+def test_jupyterhub_names_a_database_that_the_chart_knows(database: str, chosen: str) -> None:
+    values = chart_values(
+        "jupyterhub",
+        jupyterhub_authenticator="github",
+        jupyterhub_database=database,
+        __jupyterhub_image="quay.io/jupyter/tensorflow-notebook:hub-5.2.1",
+    )["hub"]["db"]
+
+    assert values["type"] == chosen
+    assert values["type"] in JUPYTERHUB_DATABASES
+    assert values.get("url", "") == database
+
+
+def test_csi_driver_nfs_takes_its_own_image_from_the_mirror_too() -> None:
+    image = chart_values("nfs_storage", mlstack_image_registry_mirror="mirror.example.org")["image"]
+
+    assert image == {"baseRepo": "mirror.example.org/registry.k8s.io", "nfs": {"repository": "/sig-storage/nfsplugin"}}
+    assert chart_values("nfs_storage", mlstack_image_registry_mirror="") == {}
