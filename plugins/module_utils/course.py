@@ -163,9 +163,13 @@ class Course:
         def since(begin: float | None, end: float | None) -> float | None:
             return None if begin is None or end is None else round(end - begin, 3)
 
+        first_container = self.first_container
+        if first_container is not None and self.finished is not None:
+            # Pods come by another stream than the job, whose end may be seen first.
+            first_container = min(first_container, self.finished)
         return {
             "submit": None if self.submit is None else round(self.submit, 3),
-            "first_container": since(self.begin, self.first_container) if self.created else None,
+            "first_container": since(self.begin, first_container) if self.created else None,
             "finished": since(self.begin, self.finished),
             "after_finish": since(self.finished, time.monotonic()),
         }

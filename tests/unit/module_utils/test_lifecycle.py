@@ -710,3 +710,12 @@ def test_many_are_taken_away_by_one_watch() -> None:
     assert len(fleet.requests("delete")) == 20
     assert len(fleet.requests("watch")) <= 2
     assert fleet.bring_all(20, "absent")["changed"] is False
+
+
+def test_a_container_that_is_seen_late_has_still_run_before_the_end() -> None:
+    """Jobs and pods come by two streams, and the end of a short job may be seen first."""
+    course = Course(TFJOB, "default", "mnist", created=True, begin=10.0, finished=10.5, first_container=10.7)
+    timings = course.timings()
+    assert (timings["first_container"], timings["finished"]) == (0.5, 0.5)
+    course.first_container = 10.2
+    assert course.timings()["first_container"] == 0.2
