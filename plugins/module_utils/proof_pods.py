@@ -23,6 +23,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.watch import Pi
 # The annotation of nodes on which no container runs.
 SIMULATED = "kwok.x-k8s.io/node"
 LOG_SECONDS = 10.0
+NOTHING_PRINTED = "it printed nothing"
 
 
 @dataclass
@@ -134,21 +135,27 @@ def _is_over(pod: Json) -> bool:
     return reason != "ErrImagePull" and reason in (*IMAGE_REASONS, *CONTAINER_REASONS)
 
 
-def told_by(api: KubeApi, namespace: str, pod: Json, timeout: float) -> Json | str:
-    """What a pod printed last, as JSON, or in words why there is nothing of it."""
+def log_of(api: KubeApi, namespace: str, pod: Json, timeout: float) -> tuple[list[str], str]:
+    """The lines that a pod printed, and in words why it has not come to a good end; empty where it has."""
     phase = as_dict(pod.get("status")).get("phase")
     if phase not in ("Succeeded", "Failed"):
-        return f"the probe did not begin within {timeout:g} s ({trouble_of(pod)})"
+        return [], f"the probe did not begin within {timeout:g} s ({trouble_of(pod)})"
     if phase == "Failed" and not as_list(as_dict(pod.get("status")).get("containerStatuses")):
-        return f"the node refused the probe ({trouble_of(pod)})"
+        return [], f"the node refused the probe ({trouble_of(pod)})"
     lines = api.lines(f"{pods_path(namespace, pod['metadata']['name'])}/log", {}, LOG_SECONDS)
     try:
         log = [line for line in lines if line.strip()]
     finally:
         lines.close()
-    last_line = log[-1] if log else "it printed nothing"
-    if phase == "Failed":
-        return f"the probe failed ({last_line})"
+    return log, f"the probe failed ({log[-1] if log else NOTHING_PRINTED})" if phase == "Failed" else ""
+
+
+def told_by(api: KubeApi, namespace: str, pod: Json, timeout: float) -> Json | str:
+    """What a pod printed last, as JSON, or in words why there is nothing of it."""
+    log, problem = log_of(api, namespace, pod, timeout)
+    if problem:
+        return problem
+    last_line = log[-1] if log else NOTHING_PRINTED
     try:
         result: Json = json.loads(last_line)
     except ValueError:

@@ -43,6 +43,21 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
         {"jupyterhub_authenticator": "github", "jupyterhub_volumes": [{"claim": "c", "path": "data"}]},
         "jupyterhub_volumes: data: a path begins with '/'",
     ),
+    (
+        "nvidia_device_plugin",
+        {"nvidia_device_plugin_supply": "packages"},
+        "nvidia_device_plugin_supply: there are no packages .* Use upstream",
+    ),
+    (
+        "nvidia_device_plugin",
+        {"nvidia_device_plugin_namespace": "default"},
+        "nvidia_device_plugin_namespace: 'default'",
+    ),
+    (
+        "nvidia_device_plugin",
+        {"nvidia_device_plugin_time_slicing": [{"name": "nvidia.com/gpu", "replicas": 1}]},
+        "nvidia_device_plugin_time_slicing: .* give 2 or more `replicas`",
+    ),
     ("nfs_storage", {"nfs_storage_claims": [{"name": "a", "size": "1Gi"}]}, "nfs_storage_server: no server is named"),
     (
         "nfs_storage",
