@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 # The names that hub.db.type may have in the chart jupyterhub 4.4.0.
@@ -67,3 +68,25 @@ def test_csi_driver_nfs_takes_its_own_image_from_the_mirror_too() -> None:
 
     assert image == {"baseRepo": "mirror.example.org/registry.k8s.io", "nfs": {"repository": "/sig-storage/nfsplugin"}}
     assert chart_values("nfs_storage", mlstack_image_registry_mirror="") == {}
+
+
+def test_the_device_plugin_is_scheduled_and_configured_by_the_chart() -> None:
+    values = chart_values(
+        "nvidia_device_plugin",
+        nvidia_device_plugin_time_slicing=[{"name": "nvidia.com/gpu", "replicas": 4}],
+        nvidia_device_plugin_configs={"whole": {"version": "v1"}},
+        mlstack_image_registry_mirror="mirror.example.org",
+    )
+
+    # Without the labels of node-feature-discovery, which comes with it, the chart's affinity fits no node.
+    assert values["gfd"] == {"enabled": True}
+    assert values["config"]["default"] == "default"
+    assert sorted(values["config"]["map"]) == ["default", "whole"]
+    assert yaml.safe_load(values["config"]["map"]["default"]) == {
+        "version": "v1",
+        "flags": {"migStrategy": "none"},
+        "sharing": {"timeSlicing": {"resources": [{"name": "nvidia.com/gpu", "replicas": 4}]}},
+    }
+    assert values["image"] == {"repository": "mirror.example.org/nvcr.io/nvidia/k8s-device-plugin"}
+    assert values["nfd"] == {"image": {"repository": "mirror.example.org/registry.k8s.io/nfd/node-feature-discovery"}}
+    assert "runtimeClassName" not in values
