@@ -27,6 +27,11 @@ class Run:
     output: str
 
     @property
+    def words(self) -> str:
+        """The output with each break of a line as one blank: long messages are wrapped."""
+        return " ".join(self.output.split())
+
+    @property
     def recap(self) -> dict[str, int]:
         """Counts of the last line of the recap, such as {"ok": 12, "changed": 0, "failed": 0}."""
         line = [line for line in self.output.splitlines() if re.match(r"localhost +: ok=", line)][-1]

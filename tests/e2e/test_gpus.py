@@ -67,23 +67,23 @@ def test_gpus_are_counted_and_a_program_runs_with_one(claimed: None, tmp_path: P
         wait_timeout=60,
     )
     assert (run.status, run.changed) == (0, [])
-    assert f"{NODE}: 2 offered; the program ran: Test PASSED" in run.output
+    assert f"{NODE}: 2 offered; the program ran: Test PASSED" in run.words
     assert kubectl("get", "pods", "-A", "-l", "mlstack.kubernetes/proof=gpu", "-o", "name") == ""
 
 
 def test_fewer_gpus_than_expected_are_told(claimed: None, tmp_path: Path) -> None:
     run = verify(tmp_path, nodes=[{"name": NODE, "gpus": 8}], verify_image=image(), wait_timeout=5)
     assert run.status != 0
-    assert f"{NODE}: it offers 2 nvidia.com/gpu, and 8 are expected" in " ".join(run.output.split())
+    assert f"{NODE}: it offers 2 nvidia.com/gpu, and 8 are expected" in run.words
 
 
 def test_a_cluster_without_gpus_is_told(stack: Run, tmp_path: Path) -> None:
     run = verify(tmp_path, nodes=[], verify_image=image(), wait_timeout=5)
     assert run.status == 0
-    assert "no GPU nodes" in run.output
+    assert "no GPU nodes" in run.words
 
 
 def test_there_are_no_packages_of_it(stack: Run) -> None:
     run = playbook("playbooks/ai.yaml", "--tags", "nvidia_device_plugin", "-e", "mlstack_supply=packages")
     assert run.status != 0
-    assert "there are no packages of NVIDIA's device plugin" in " ".join(run.output.split())
+    assert "there are no packages of NVIDIA's device plugin" in run.words

@@ -52,8 +52,8 @@ def forwarded() -> Iterator[str]:
 
 
 def test_the_demo_tells_of_it(stack: Run) -> None:
-    assert "and the home survived a restart" in stack.output
-    assert f"the password of {PASSWORD}" in stack.output
+    assert "and the home survived a restart" in stack.words
+    assert f"the password of {PASSWORD}" in stack.words
     assert PASSWORD.read_text().strip() not in stack.output
     assert (PASSWORD.stat().st_mode & 0o777, PASSWORD.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
@@ -160,7 +160,7 @@ def servers() -> list[str]:
 def test_what_is_wrong_is_told(hub: Run, variables: dict[str, Any], message: str) -> None:
     run = playbook(*TAGS, "-e", json.dumps(variables))
     assert run.status != 0
-    assert message in run.output
+    assert message in run.words
 
 
 def test_profiles_node_port_and_any_user_under_the_strictest_rules(hub: Run) -> None:

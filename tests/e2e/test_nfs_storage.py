@@ -27,9 +27,9 @@ def left() -> str:
 def test_every_node_shares_the_volume_of_the_trainings(stack: Run) -> None:
     run = storage(mode="none", verify_claim="default/training")
     assert (run.status, run.changed) == (0, [])
-    assert f"{NODE}: writes, " in run.output
-    assert f"{OTHER_NODE}: reads" in run.output
-    assert "mlstack-test-simulated-0 (simulated)" in run.output
+    assert f"{NODE}: writes, " in run.words
+    assert f"{OTHER_NODE}: reads" in run.words
+    assert "mlstack-test-simulated-0 (simulated)" in run.words
     assert left() == ""
     volume = HOME / "local_cluster" / HOME.name / "volumes/training"
     assert list(volume.glob(".volume-proof-*")) == []
@@ -44,7 +44,7 @@ def test_a_user_who_may_not_write_is_told(stack: Run) -> None:
     finally:
         volume.chmod(mode)
     assert run.status != 0
-    assert f"{NODE}: user 1000 cannot write: [Errno 13] Permission denied" in run.output.replace("\n        ", " ")
+    assert f"{NODE}: user 1000 cannot write: [Errno 13] Permission denied" in run.words
     assert left() == ""
 
 
@@ -58,7 +58,7 @@ def test_a_user_who_may_not_write_is_told(stack: Run) -> None:
 def test_a_claim_that_cannot_be_shared_is_told(stack: Run, claim: str, message: str) -> None:
     run = storage(mode="none", verify_claim=claim)
     assert run.status != 0
-    assert message in run.output.replace("\n        ", " ")
+    assert message in run.words
 
 
 def test_static_volumes_of_nfs(stack: Run) -> None:
@@ -71,7 +71,7 @@ def test_static_volumes_of_nfs(stack: Run) -> None:
     try:
         run = storage(**server)
         assert run.status != 0
-        assert "the volume cannot be mounted" in run.output.replace("\n        ", " ")
+        assert "the volume cannot be mounted" in run.words
         claim = json.loads(kubectl("get", "persistentvolumeclaim/nfs-test", "-o", "json"))
         assert (claim["status"]["phase"], claim["spec"]["volumeName"]) == ("Bound", "nfs-default-nfs-test")
         volume = json.loads(kubectl("get", "persistentvolume/nfs-default-nfs-test", "-o", "json"))
