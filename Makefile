@@ -98,6 +98,8 @@ molecule: root $(DEVELOPMENT) ## A role from check mode on a fresh host to its r
 hosts: root $(DEVELOPMENT) ## The roles that set up hosts, on containers with systemd that Ansible reaches by SSH
 	$(call say,The role nvidia_driver on test machines)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test -s nvidia_driver
+	$(call say,The role nvidia_container_toolkit on test machines)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test -s nvidia_container_toolkit
 	$(call say,The role nfs_server on test machines)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test -s nfs_server
 	$(call say,A cluster with simulated nodes for the tests)

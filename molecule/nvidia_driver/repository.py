@@ -1,6 +1,6 @@
 """A signed package repository in which empty packages stand for the driver's: the same names, versions and relations.
 
-    repository.py DIRECTORY KERNEL
+    PYTHONPATH=../hosts repository.py DIRECTORY KERNEL
 
 They bring what the role looks at: `nvidia-smi`, services, and a file in the place of the kernel module, which the
 simulated kernel of the test machines (see kernel/) loads.
@@ -9,11 +9,11 @@ simulated kernel of the test machines (see kernel/) loads.
 from __future__ import annotations
 
 import platform
-import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from packages import Package, publish, run
 
 MODULE = "usr/lib/modules/simulated/nvidia"
 
@@ -47,15 +47,6 @@ SLOW = """#!/bin/sh
 set -e
 [ ! -e /srv/kernel/slow ] || sleep 30
 """
-
-
-@dataclass(frozen=True)
-class Package:
-    name: str
-    version: str
-    relations: dict[str, str] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
-    postinst: str = ""
 
 
 def service(name: str) -> dict[str, str]:
@@ -145,49 +136,7 @@ def of_ubuntu(driver: str, flavour: str) -> list[Package]:
     ]
 
 
-def build(package: Package, directory: Path, architecture: str) -> None:
-    with tempfile.TemporaryDirectory() as temporary:
-        root = Path(temporary)
-        for path, content in package.files.items():
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_text(content)
-            (root / path).chmod(0o755 if path.startswith("usr/bin") else 0o644)
-        fields = {
-            "Package": package.name,
-            "Version": package.version,
-            "Architecture": architecture,
-            "Maintainer": "Nobody <nobody@example.org>",
-            "Description": f"Stands for {package.name}",
-            **package.relations,
-        }
-        (root / "DEBIAN").mkdir()
-        (root / "DEBIAN/control").write_text("".join(f"{key}: {value}\n" for key, value in fields.items()))
-        if package.postinst:
-            (root / "DEBIAN/postinst").write_text(package.postinst)
-            (root / "DEBIAN/postinst").chmod(0o755)
-        root.chmod(0o755)
-        run("dpkg-deb", "--build", "--root-owner-group", "-Znone", str(root), str(directory))
-
-
-def run(*command: str, cwd: Path | None = None) -> str:
-    return subprocess.run(command, cwd=cwd, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-def sign(directory: Path, home: Path, user: str) -> None:
-    """Make the index of a directory of packages, and sign it with a new key that is put beside it."""
-    gpg = ("gpg", "--homedir", str(home), "--batch", "--quiet")
-    run(*gpg, "--passphrase", "", "--quick-generate-key", user, "ed25519", "sign", "1d")
-    key = run(*gpg, "--armor", "--export", user)
-    # As NVIDIA names it, and as apt knows an armored one.
-    for name in ("3bf863cc.pub", "key.asc"):
-        (directory / name).write_text(key)
-    (directory / "Packages").write_text(run("apt-ftparchive", "packages", ".", cwd=directory))
-    (directory / "Release").write_text(run("apt-ftparchive", "release", ".", cwd=directory))
-    run(*gpg, "--local-user", user, "--clearsign", "--output", str(directory / "InRelease"), str(directory / "Release"))
-
-
 def main(target: Path, kernel: str) -> None:
-    architecture = run("dpkg", "--print-architecture").strip()
     tools = [Package("dkms", "3.0.10-8"), Package(f"linux-headers-{kernel}", "6.1.140-1")]
     nvidia = [
         package
@@ -203,11 +152,9 @@ def main(target: Path, kernel: str) -> None:
     }
     with tempfile.TemporaryDirectory() as home:
         for name, packages in repositories.items():
-            directory = target / name
-            directory.mkdir(parents=True)
-            for package in packages:
-                build(package, directory, architecture)
-            sign(directory, Path(home), f"{name.partition('/')[0]}@example.org")
+            # As NVIDIA names it, and as apt knows an armored one.
+            keys = [target / name / key for key in ("3bf863cc.pub", "key.asc")]
+            publish(packages, target / name, Path(home), keys)
         run("gpgconf", "--homedir", home, "--kill", "all")
 
 

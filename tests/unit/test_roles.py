@@ -14,7 +14,15 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (CHECKOUT / "roles").iterdir() if path.is_dir())
 # Roles that other roles include, and one that only looks. They are no components: nothing of theirs is to be verified
 # or removed by itself.
-HELPERS = {"busybox_image", "debian_packages", "go_programs", "host_preflight", "supervised_service", "supply"}
+HELPERS = {
+    "apt_repository",
+    "busybox_image",
+    "debian_packages",
+    "go_programs",
+    "host_preflight",
+    "supervised_service",
+    "supply",
+}
 COMPONENTS = [role for role in ROLES if role not in HELPERS]
 
 
