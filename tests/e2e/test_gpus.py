@@ -78,7 +78,8 @@ def test_fewer_gpus_than_expected_are_told(claimed: None, tmp_path: Path) -> Non
 
 
 def test_a_cluster_without_gpus_is_told(stack: Run, tmp_path: Path) -> None:
-    run = verify(tmp_path, nodes=[], verify_image=image(), wait_timeout=5)
+    # Its simulated nodes have GPUs, but nobody shares them by time slicing.
+    run = verify(tmp_path, nodes=[], resource="nvidia.com/gpu.shared", verify_image=image(), wait_timeout=5)
     assert run.status == 0
     assert "no GPU nodes" in run.words
 
