@@ -76,6 +76,9 @@ _CURE = (
 )
 
 
+NOBODY: Job = ("", "")
+
+
 @dataclass(frozen=True)
 class Findings:
     """What is to be said about a job: it would never run, or it will wait or may surprise."""
@@ -132,21 +135,32 @@ class Preflight:
     def __init__(self, api: KubeApi) -> None:
         self._api = api
         self._cluster = ClusterView(api)
+        # Jobs against which there is nothing, by all that is looked at. The jobs of a sweep are alike.
+        self._fine: set[str] = set()
+        # How often the API server failed for a moment, so that there was nothing to go by.
+        self._failures = 0
 
     def check(self, kind: JobKind, job: Json) -> Findings:
-        found = dict.fromkeys(self._findings(kind, job))
+        roles = _roles(kind, job)
+        looked_at = _looked_at(kind, job, roles)
+        if looked_at in self._fine:
+            return Findings()
+        failures = self._failures
+        found = dict.fromkeys(self._findings(kind, job, roles))
+        # The next job need not have pods that make room for it.
+        if not found and failures == self._failures and self._replaced(job) == NOBODY:
+            self._fine.add(looked_at)
         return Findings(
             [str(finding) for finding in found if isinstance(finding, _Problem)],
             [str(finding) for finding in found if isinstance(finding, _Caution)],
         )
 
-    def _findings(self, kind: JobKind, job: Json) -> Iterator[_Finding]:
+    def _findings(self, kind: JobKind, job: Json, roles: Sequence[_Role]) -> Iterator[_Finding]:
         namespace = str(job["metadata"]["namespace"])
         ground = [*self._check_namespace(namespace), *self._check_operator(kind)]
         yield from ground
         if _has_problem(ground):
             return
-        roles = _roles(kind, job)
         references = list(self._check_references(namespace, roles))
         yield from references
         # Without its objects a pod would be refused for a reason that is already told.
@@ -254,6 +268,7 @@ class Preflight:
         except ApiError as error:
             if not error.is_transient:
                 raise
+            self._failures += 1
             return _UNKNOWN
 
     def _try(self, namespace: str, role: _Role, probe: str) -> _Admission:
@@ -331,13 +346,10 @@ class Preflight:
     def _check_capacity(
         self, job: Json, demands: Sequence[Demand], is_gang: bool, is_suspended: bool
     ) -> Iterator[_Finding]:
-        nodes, running = self._cluster.nodes(), self._cluster.running_pods()
+        nodes = self._cluster.nodes()
         if nodes is None:
             return
-        # Pods of the job that this one replaces make room for it.
-        own: Job = (str(job["metadata"]["namespace"]), str(job["metadata"]["name"]))
-        if running is None or not any(pod.job == own for pod in running.pods):
-            own = ("", "")
+        own = self._replaced(job)
         pods = json.dumps(
             [
                 (demand.role, demand.count, sorted(demand.wants.items()), [demand.pod.get(name) for name in _PLACING])
@@ -350,6 +362,12 @@ class Preflight:
             ("capacity", pods, own, is_gang, is_suspended),
             lambda: list(self._compare(nodes, own, demands, is_gang, is_suspended)),
         )
+
+    def _replaced(self, job: Json) -> Job:
+        """The job that this one replaces, whose pods make room for it."""
+        running = self._cluster.running_pods()
+        own: Job = (str(job["metadata"]["namespace"]), str(job["metadata"]["name"]))
+        return own if running is not None and any(pod.job == own for pod in running.pods) else NOBODY
 
     def _compare(
         self, nodes: list[Json], own: Job, demands: Sequence[Demand], is_gang: bool, is_suspended: bool
@@ -393,6 +411,14 @@ def _roles(kind: JobKind, job: Json) -> list[_Role]:
         for replica in replicas
         if replica.index == 0
     ]
+
+
+def _looked_at(kind: JobKind, job: Json, roles: Sequence[_Role]) -> str:
+    """All of a job that the checks go by; equal for jobs that differ only in their names and what programs are told."""
+    parts = [(role.name, role.count, _skeleton(role.template)) for role in roles]
+    # Its group is named after the job.
+    gang = replace(kind.gang(job), group="")
+    return repr((kind.name, job["metadata"]["namespace"], parts, gang, kind.is_suspended(job)))
 
 
 def _is_whole(gang: Gang, demands: Iterable[Demand]) -> bool:

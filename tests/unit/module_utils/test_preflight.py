@@ -595,6 +595,34 @@ def test_jobs_that_ask_for_different_room_get_different_answers() -> None:
         assert bool(preflight.check(TFJOB, job_with(**params)).problems) is not fits
 
 
+def test_the_room_that_a_replaced_job_makes_is_not_for_others() -> None:
+    api = FakeApi()
+    put_node(api, cpu="4")
+    put_pod(api, "3", labels={"training.kubeflow.org/job-name": "one"})
+    preflight = Preflight(api)
+    assert preflight.check(TFJOB, job_with(name="one", **cpus(2))) == Findings([], [])
+    assert "some will wait" in only(preflight.check(TFJOB, job_with(name="two", **cpus(2))).warnings)
+
+
+def test_a_job_like_one_that_is_fine_is_not_looked_at_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[str] = []
+    find = Preflight._findings
+
+    def findings(self: Preflight, kind: Any, job: Json, roles: Any) -> Any:
+        looked_at.append(job["metadata"]["name"])
+        return find(self, kind, job, roles)
+
+    monkeypatch.setattr(Preflight, "_findings", findings)
+    api = FakeApi()
+    put_node(api)
+    preflight = Preflight(api)
+    for number in range(3):
+        job = job_with(name=f"job-{number}", args=["--seed", str(number)])
+        assert preflight.check(TFJOB, job) == Findings([], [])
+    preflight.check(TFJOB, job_with(name="other", image="other:1"))
+    assert looked_at == ["job-0", "other"]
+
+
 def test_a_refusal_speaks_of_each_jobs_own_pods() -> None:
     def refuse(path: str, body: Json) -> None:
         raise ApiError(422, "Invalid", f"Pod {body['metadata']['name']} is invalid")
