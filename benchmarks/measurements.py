@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.conftest import Kubelet, Task
+from tests.integration.jobs import KINDS
 from tests.integration.test_waiting import Witness
 
 from .jobs import Jobs, manifest
@@ -95,7 +96,7 @@ def noticed(bench: Bench, waiter: Waiter, fails: bool, moment: float) -> Record:
             time.sleep(START_SECONDS + waiter.interval * moment)
             if process.is_over:
                 raise RuntimeError(f"{waiter.name} has not waited:\n{process.finish().output[-3000:]}")
-            witness = Witness(cluster.custom, jobs.namespace, "tfjobs", jobs.name)
+            witness = Witness(cluster.custom, jobs.namespace, KINDS[0], jobs.name)
             kubelet.end(f"{jobs.name}-chief-0", int(fails))
             ended = process.finish()
         finally:
