@@ -12,14 +12,18 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 import ssl
 import urllib.error
+import urllib.parse
 import urllib.request
 from typing import Any, NamedTuple
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIGURATION_TYPE = "application/vnd.oci.image.config.v1+json"
 ACCEPTED_MANIFESTS = f"{MANIFEST_TYPE}, application/vnd.docker.distribution.manifest.v2+json"
+# Also the lists of images for several architectures.
+ACCEPTED_INDEXES = "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json"
 
 
 class RegistryError(Exception):
@@ -61,6 +65,8 @@ class Registry:
         self.address = address
         self.credentials = credentials
         self.timeout = timeout
+        # By what a server asked for; tokens are good for minutes.
+        self.tokens: dict[str, str] = {}
         try:
             context = ssl.create_default_context(cafile=ca_file)
         except OSError as error:
@@ -76,8 +82,37 @@ class Registry:
         """Return the registry's answer, whatever its status is. A path may be a whole URL that the registry gave."""
         url = path if path.startswith("https://") else f"https://{self.address}{path}"
         request = urllib.request.Request(url, data=body, headers=headers or {}, method=method)
-        if self.credentials:
+        if not self.credentials:
+            return self.answer(request)
+        request.add_header("Authorization", f"Basic {self.credentials}")
+        answer = self.answer(request)
+        challenge = answer.headers.get("www-authenticate", "")
+        if answer.status != 401 or not challenge.lower().startswith("bearer "):
+            return answer
+        # Registries such as Harbor take the password at another place, and a token at this one.
+        request.add_header("Authorization", f"Bearer {self.token(challenge)}")
+        return self.answer(request)
+
+    def token(self, challenge: str) -> str:
+        """Return the token that a server asked for, which the password buys."""
+        if challenge not in self.tokens:
+            asked = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+            realm = asked.pop("realm", "")
+            if not realm.startswith("https://"):
+                raise RegistryError(f"https://{self.address}: it asks for a token of {realm or 'nobody'}, not by https")
+            request = urllib.request.Request(f"{realm}?{urllib.parse.urlencode(asked)}")
             request.add_header("Authorization", f"Basic {self.credentials}")
+            answer = self.answer(request)
+            try:
+                given = json.loads(answer.body)
+                self.tokens[challenge] = str(given.get("token") or given["access_token"])
+            except (ValueError, KeyError, AttributeError) as error:
+                raise RegistryError(
+                    f"{realm}: no token was given for these credentials (HTTP status {answer.status})"
+                ) from error
+        return self.tokens[challenge]
+
+    def answer(self, request: urllib.request.Request) -> Response:
         try:
             with self.opener.open(request, timeout=self.timeout) as answer:
                 return Response(answer.status, lower(answer.headers), answer.read())
@@ -108,6 +143,18 @@ class Registry:
             return None
         body = self.expect(200, "GET", path, headers=headers).body
         return Image(digest_of(body), size_of(json.loads(body)))
+
+    def digest(self, repository: str, reference: str) -> str | None:
+        """Return the digest of what the registry has under a tag or a digest, whatever its kind, or None."""
+        headers = {"Accept": f"{ACCEPTED_INDEXES}, {ACCEPTED_MANIFESTS}"}
+        answer = self.request("GET", f"/v2/{repository}/manifests/{reference}", headers=headers)
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise RegistryError(
+                f"https://{self.address}: {repository}:{reference} cannot be read (HTTP status {answer.status})"
+            )
+        return digest_of(answer.body)
 
     def push_blob(self, repository: str, content: bytes) -> dict[str, Any]:
         """Store bytes and return the part of their descriptor that does not depend on their kind."""

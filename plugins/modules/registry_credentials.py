@@ -29,10 +29,13 @@ options:
     description: File that holds the credentials in the form of C(containers-auth.json). Written with mode 0600.
     type: path
     required: true
+  password:
+    description: Password of the user, for a registry that exists. Without it one is made that nobody knows.
+    type: str
+    default: ""
   htpasswd_file:
-    description: File with the bcrypt hash of the password. Written with mode 0600.
+    description: File with the bcrypt hash of the password, for a registry of one's own. Written with mode 0600.
     type: path
-    required: true
   htpasswd_owner:
     description: User who owns the htpasswd file, because the registry runs under that name.
     type: str
@@ -119,7 +122,8 @@ def main() -> None:
             "registry": {"type": "str", "required": True},
             "username": {"type": "str", "required": True},
             "auth_file": {"type": "path", "required": True},
-            "htpasswd_file": {"type": "path", "required": True},
+            "password": {"type": "str", "default": "", "no_log": True},
+            "htpasswd_file": {"type": "path"},
             # A name, not a secret.
             "htpasswd_owner": {"type": "str", "no_log": False},
         },
@@ -131,14 +135,16 @@ def main() -> None:
     try:
         credentials = basic_credentials(auth_file, registry)
         known, _, password = base64.b64decode(credentials or "").decode().partition(":")
-        if known != username or not is_private(auth_file, os.getuid()):
+        wanted = module.params["password"] or (password if known == username else secrets.token_urlsafe(32))
+        if (known, password) != (username, wanted) or not is_private(auth_file, os.getuid()):
             changed_files.append(auth_file)
-            if known != username:
-                password = secrets.token_urlsafe(32)
+            password = wanted
             encoded = base64.b64encode(f"{username}:{password}".encode()).decode()
             content = json.dumps({"auths": {registry: {"auth": encoded}}}, indent=2)
             if not module.check_mode:
                 write_secret(auth_file, f"{content}\n", os.getuid())
+        if not htpasswd_file:
+            module.exit_json(changed=bool(changed_files), changed_files=changed_files)
         # In check mode the owner may not exist yet, and the file that would change is not looked at further.
         if module.check_mode and changed_files:
             module.exit_json(changed=True, changed_files=[auth_file, htpasswd_file])

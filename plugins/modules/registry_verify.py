@@ -13,7 +13,8 @@ author:
 description:
   - Proves that the registry refuses to list, pull and push without credentials and with a wrong password.
   - Proves that with the credentials an image can be pushed, read back by its digest, byte for byte, and deleted.
-  - The image is of a few bytes and is deleted again, so nothing is changed.
+  - The image is of a few bytes and is deleted again, so nothing is changed. A registry that is not one's own may refuse
+    to delete it; then it stays.
 options:
   registry:
     description: Address of the registry, host and port.
@@ -27,6 +28,10 @@ options:
     description: File with the credentials, in the form of C(containers-auth.json).
     type: path
     required: true
+  is_own:
+    description: Whether nobody else is to read it, and all that is in it may be listed and deleted.
+    type: bool
+    default: true
   repository:
     description: Repository that the image is pushed to.
     type: str
@@ -50,7 +55,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 repositories:
-  description: The repositories that the registry lists.
+  description: The repositories that the registry lists. None where it is not one's own.
   returned: success
   type: list
   elements: str
@@ -86,7 +91,7 @@ def prove_private(address: str, ca_file: str, username: str, repository: str) ->
         stranger.expect(401, "POST", f"/v2/{repository}/blobs/uploads/")
 
 
-def prove_push_and_pull(registry: Registry, repository: str) -> str:
+def prove_push_and_pull(registry: Registry, repository: str, is_own: bool = True) -> str:
     """Push an image that never was before, read it back by digest, delete it, and return its digest."""
     content = json.dumps({"architecture": "amd64", "os": "linux", "comment": secrets.token_hex(8)}).encode()
     descriptor = registry.push_blob(repository, content)
@@ -102,6 +107,9 @@ def prove_push_and_pull(registry: Registry, repository: str) -> str:
     blob = registry.expect(200, "GET", f"/v2/{repository}/blobs/{descriptor['digest']}").body
     if digest_of(stored) != digest or blob != content:
         raise RegistryError(f"https://{registry.address}: {repository}@{digest} is not what was pushed")
+    if not is_own:
+        registry.request("DELETE", path)
+        return digest
     registry.expect(202, "DELETE", path)
     registry.expect(404, "GET", path)
     registry.expect(202, "DELETE", f"/v2/{repository}/blobs/{descriptor['digest']}")
@@ -114,6 +122,7 @@ def main() -> None:
             "registry": {"type": "str", "required": True},
             "ca_file": {"type": "path", "required": True},
             "auth_file": {"type": "path", "required": True},
+            "is_own": {"type": "bool", "default": True},
             "repository": {"type": "str", "default": "mlstack/verify"},
         },
         supports_check_mode=True,
@@ -124,10 +133,14 @@ def main() -> None:
         module.fail_json(msg=f"auth_file: {auth_file} holds no credentials for {address}")
     try:
         username = base64.b64decode(credentials).decode().partition(":")[0]
-        prove_private(address, ca_file, username, module.params["repository"])
+        repository, is_own = module.params["repository"], module.params["is_own"]
         registry = Registry(address, ca_file, credentials)
-        digest = prove_push_and_pull(registry, module.params["repository"])
-        listed = json.loads(registry.expect(200, "GET", "/v2/_catalog?n=1000").body)["repositories"]
+        registry.expect(200, "GET", "/v2/")
+        listed = []
+        if is_own:
+            prove_private(address, ca_file, username, repository)
+            listed = json.loads(registry.expect(200, "GET", "/v2/_catalog?n=1000").body)["repositories"]
+        digest = prove_push_and_pull(registry, repository, is_own)
     except (OSError, RegistryError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, repositories=listed, digest=digest)

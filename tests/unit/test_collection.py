@@ -19,7 +19,11 @@ GALAXY = yaml.safe_load((CHECKOUT / "galaxy.yml").read_text())
 RUNTIME = yaml.safe_load((CHECKOUT / "meta/runtime.yml").read_text())
 JOB_MODULES = {"pytorchjob", "tfjob", "training_job_info", "training_job_verify", "volcano_job"}
 # Those that talk to the Kubernetes API.
-API_MODULES = JOB_MODULES | {"served_model_predict"}
+API_MODULES = {
+    path.stem
+    for path in (CHECKOUT / "plugins/modules").glob("*.py")
+    if "kubernetes.core.k8s_auth_options" in path.read_text()
+}
 
 
 def ansible(program: str, *arguments: str | Path, cwd: Path, **environment: str) -> str:

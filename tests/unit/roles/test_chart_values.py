@@ -17,9 +17,27 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 JUPYTERHUB_DATABASES = {"sqlite-pvc", "sqlite-memory", "mysql", "postgres", "other"}
 
 
-def chart_values(role: str, **inputs: Any) -> dict[str, Any]:
+# Keys of the chart gpu-operator v26.7.0, as far as they may be set here.
+GPU_OPERATOR_KEYS = {
+    "driver": {"enabled", "repository"},
+    "toolkit": {"enabled", "repository"},
+    "mig": {"strategy"},
+    "devicePlugin": {"config", "repository"},
+    "daemonsets": {"tolerations"},
+    "node-feature-discovery": {"image"},
+    **{
+        part: {"repository"}
+        for part in (
+            *("validator", "operator", "gfd", "dcgm", "dcgmExporter", "migManager", "sandboxDevicePlugin"),
+            *("vfioManager", "vgpuDeviceManager"),
+        )
+    },
+}
+
+
+def chart_values(role: str, chart: str = "chart", **inputs: Any) -> dict[str, Any]:
     directory = CHECKOUT / "roles" / role
-    variable = f"__{role}_chart_values"
+    variable = f"__{role}_{chart}_values"
     run = subprocess.run(
         [
             str(Path(sys.executable).with_name("ansible")),
@@ -90,3 +108,23 @@ def test_the_device_plugin_is_scheduled_and_configured_by_the_chart() -> None:
     assert values["image"] == {"repository": "mirror.example.org/nvcr.io/nvidia/k8s-device-plugin"}
     assert values["nfd"] == {"image": {"repository": "mirror.example.org/registry.k8s.io/nfd/node-feature-discovery"}}
     assert "runtimeClassName" not in values
+
+
+def test_the_gpu_operator_gets_keys_that_its_chart_knows() -> None:
+    values = chart_values(
+        "nvidia_device_plugin",
+        "operator",
+        nvidia_device_plugin_time_slicing=[{"name": "nvidia.com/gpu", "replicas": 4}],
+        nvidia_device_plugin_mig_strategy="mixed",
+        mlstack_image_registry_mirror="mirror.example.org",
+    )
+    for part, settings in values.items():
+        assert set(settings) <= GPU_OPERATOR_KEYS[part]
+    assert values["driver"]["enabled"] is False
+    assert values["toolkit"] == {"enabled": False, "repository": "mirror.example.org/nvcr.io/nvidia/k8s"}
+    assert values["mig"] == {"strategy": "mixed"}
+    config = values["devicePlugin"]["config"]
+    assert (config["create"], config["default"], config["name"]) == (True, "default", "mlstack-device-plugin")
+    assert yaml.safe_load(config["data"]["default"])["flags"] == {"migStrategy": "mixed"}
+    plain = chart_values("nvidia_device_plugin", "operator", mlstack_image_registry_mirror="")
+    assert "repository" not in plain["toolkit"]
