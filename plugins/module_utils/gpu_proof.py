@@ -9,11 +9,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import as_dict, as_list
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json, KubeApi, pods_path
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import as_dict
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import Json, KubeApi, pods_path
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.proof_pods import (
     Nodes,
     await_end,
+    delete_pods,
     log_of,
     pod_on,
     see_nodes,
@@ -21,7 +22,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.proof_pods impo
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.quantities import parse_quantity
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.watch import Picture, Source
 
-LABEL = "mlstack.kubernetes/proof"
+SELECTOR = {"labelSelector": "mlstack.kubernetes/proof=gpu"}
 NO_GPU_NODES = "no GPU nodes"
 
 
@@ -113,7 +114,7 @@ def _offer_problem(plan: Plan, node: str, count: int, known: set[str]) -> str:
 
 
 def _run(api: KubeApi, plan: Plan, nodes: Sequence[str], verdict: Verdict) -> None:
-    _delete(api, plan)
+    delete_pods(api, plan.namespace, SELECTOR)
     try:
         for index, node in enumerate(nodes):
             container = {
@@ -122,22 +123,13 @@ def _run(api: KubeApi, plan: Plan, nodes: Sequence[str], verdict: Verdict) -> No
                 "resources": {"limits": {plan.resource: "1", "memory": "1Gi"}, "requests": {"cpu": "10m"}},
             }
             pod = pod_on(node, f"gpu-proof-{index}", container, [], plan.run_as_user)
-            pod["metadata"]["labels"] = {LABEL: "gpu"}
+            pod["metadata"]["labels"] = {"mlstack.kubernetes/proof": "gpu"}
             api.create(pods_path(plan.namespace), pod)
-        pods = await_end(api, plan.namespace, len(nodes), plan.wait_timeout, {"labelSelector": f"{LABEL}=gpu"})
+        pods = await_end(api, plan.namespace, len(nodes), plan.wait_timeout, SELECTOR)
         for pod in pods:
             node = pod["spec"]["nodeName"]
             log, problem = log_of(api, plan.namespace, pod, plan.wait_timeout)
             verdict.seen[node] = problem
             verdict.said[node] = log[-1] if log else ""
     finally:
-        _delete(api, plan)
-
-
-def _delete(api: KubeApi, plan: Plan) -> None:
-    for pod in as_list(api.get(pods_path(plan.namespace), {"labelSelector": f"{LABEL}=gpu"}).get("items")):
-        try:
-            api.delete(pods_path(plan.namespace, pod["metadata"]["name"]), grace=0)
-        except ApiError as error:
-            if error.status != 404:
-                raise
+        delete_pods(api, plan.namespace, SELECTOR)

@@ -16,7 +16,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
     conditions_of,
     has_condition,
 )
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import Json, KubeApi, pods_path
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json, KubeApi, pods_path
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import CONTAINER_REASONS, IMAGE_REASONS
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.watch import Picture, Source
 
@@ -113,6 +113,16 @@ def pod_on(node: str, name: str, container: Json, volumes: list[Json], run_as_us
             "volumes": volumes,
         },
     }
+
+
+def delete_pods(api: KubeApi, namespace: str, query: Mapping[str, str]) -> None:
+    """Delete the pods of a proof at once, also what an interrupted one has left."""
+    for pod in as_list(api.get(pods_path(namespace), dict(query)).get("items")):
+        try:
+            api.delete(pods_path(namespace, pod["metadata"]["name"]), grace=0)
+        except ApiError as error:
+            if error.status != 404:
+                raise
 
 
 def await_end(

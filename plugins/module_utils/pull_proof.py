@@ -10,16 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import as_dict, as_list
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json, KubeApi, pods_path
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import Json, KubeApi, pods_path
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.proof_pods import (
     Nodes,
+    delete_pods,
     pod_on,
     see_nodes,
     trouble_of,
 )
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import IMAGE_REASONS
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import BEFORE_IMAGES, IMAGE_REASONS
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.watch import Picture, Source
 
+# Why a node has no image.
+PULL_REASONS = (*IMAGE_REASONS, "InvalidImageName")
 SELECTOR = {"labelSelector": "mlstack.kubernetes/proof=pull"}
 
 
@@ -52,13 +55,13 @@ class Verdict:
 def prove(api: KubeApi, plan: Plan) -> Verdict:
     nodes = see_nodes(api)
     verdict = Verdict(nodes, dict(nodes.broken))
-    _delete(api, plan)
+    delete_pods(api, plan.namespace, SELECTOR)
     try:
         for index, node in enumerate(nodes.able):
             api.create(pods_path(plan.namespace), _pod(plan, node, index))
         pods = _await_pulls(api, plan, len(nodes.able))
     finally:
-        _delete(api, plan)
+        delete_pods(api, plan.namespace, SELECTOR)
     for node in nodes.able:
         pod = next((pod for pod in pods if pod["spec"]["nodeName"] == node), None)
         verdict.seen[node] = "its pod is gone" if pod is None else _problem(pod, plan)
@@ -87,7 +90,7 @@ def _has_image(pod: Json) -> bool:
     statuses = as_list(as_dict(pod.get("status")).get("containerStatuses"))
     # The kubelet makes a container only of an image that it has.
     return any(
-        status.get("imageID") or reason not in ("", "ContainerCreating", "PodInitializing", *IMAGE_REASONS)
+        status.get("imageID") or reason not in ("", *BEFORE_IMAGES, *PULL_REASONS)
         for status in statuses
         for reason in [str(as_dict(as_dict(status.get("state")).get("waiting")).get("reason", ""))]
     )
@@ -96,7 +99,7 @@ def _has_image(pod: Json) -> bool:
 def _cannot(pod: Json) -> bool:
     # The first failure of a pull may be a passing one.
     reason = trouble_of(pod).partition(":")[0]
-    return reason != "ErrImagePull" and reason in IMAGE_REASONS
+    return reason != "ErrImagePull" and reason in PULL_REASONS
 
 
 def _problem(pod: Json, plan: Plan) -> str:
@@ -104,12 +107,3 @@ def _problem(pod: Json, plan: Plan) -> str:
         return ""
     trouble = trouble_of(pod)
     return trouble if _cannot(pod) else f"it has not pulled within {plan.wait_timeout:g} s ({trouble})"
-
-
-def _delete(api: KubeApi, plan: Plan) -> None:
-    for pod in as_list(api.get(pods_path(plan.namespace), SELECTOR).get("items")):
-        try:
-            api.delete(pods_path(plan.namespace, pod["metadata"]["name"]), grace=0)
-        except ApiError as error:
-            if error.status != 404:
-                raise
