@@ -139,7 +139,7 @@ def _losses(results: Results, counts: Iterable[int]) -> str:
 def _again(results: Results) -> str:
     found = {key: runs for key, runs in cells(results["submit"]).items() if "second" in runs[0]}
     rows = []
-    for (name, count), runs in found.items():
+    for (name, count), runs in sorted(found.items(), key=lambda entry: int(entry[0][1])):
         last = runs[-1]
         told = ", ".join(f"{amount} {verb}" for verb, amount in last["requests"].items()) or "none"
         rows.append(
