@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 INVENTORY = CHECKOUT / "inventories/test/hosts.ini"
@@ -96,6 +97,14 @@ def wait_for(what: Callable[[], object], seconds: float) -> None:
     while not what():
         assert time.monotonic() < end, f"{what} did not come true within {seconds} seconds"
         time.sleep(0.3)
+
+
+def pytest_configure() -> None:
+    """Make the collection's Python modules importable from the checkout, as Ansible itself does it."""
+    finder = _AnsibleCollectionFinder(paths=[str(CHECKOUT / ".collections")])
+    # Only one finder may be installed; another conftest or plugin may have come first.
+    finder._remove()
+    finder._install()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
