@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any
 
+from ansible_collections.mlstack.kubernetes.plugins.module_utils import whole_files
+
 HANDLER = "nvidia"
 PROGRAM = "/usr/bin/nvidia-container-runtime"
 # Status, output and errors of a program.
@@ -69,11 +71,12 @@ RUNTIMES = {
 
 
 def read(path: str) -> str | None:
-    try:
-        with open(path, encoding="utf-8") as stream:
-            return stream.read()
-    except FileNotFoundError:
-        return None
+    return whole_files.read(path)[0]
+
+
+def runner(run_command: Callable[[list[str]], tuple[int, str, str]], *before: str) -> Run:
+    """Return what runs programs by a module's `run_command`, with words before each command."""
+    return lambda command: run_command([*before, *command])
 
 
 def imports_of(text: str) -> list[str]:

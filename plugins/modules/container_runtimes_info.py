@@ -72,11 +72,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-
-    def run(command: container_runtimes.Sequence[str]) -> tuple[int, str, str]:
-        status, output, errors = module.run_command(list(command))
-        return status, output, errors
-
+    run = container_runtimes.runner(module.run_command)
     runtimes = [container_runtimes.RUNTIMES[name] for name in module.params["runtimes"]] or container_runtimes.found(
         run
     )

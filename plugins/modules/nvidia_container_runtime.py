@@ -95,11 +95,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     parameters = module.params
-
-    def run(command: container_runtimes.Sequence[str]) -> tuple[int, str, str]:
-        status, output, errors = module.run_command(list(command))
-        return status, output, errors
-
+    run = container_runtimes.runner(module.run_command)
     options = [
         f"--set-as-default={str(parameters['set_as_default']).lower()}",
         f"--cdi.enabled={str(parameters['cdi']).lower()}",

@@ -146,11 +146,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     parameters = module.params
-
-    def run(command: container_runtimes.Sequence[str]) -> tuple[int, str, str]:
-        status, output, errors = module.run_command(["timeout", str(parameters["wait_timeout"]), *command])
-        return status, output, errors
-
+    run = container_runtimes.runner(module.run_command, "timeout", str(parameters["wait_timeout"]))
     runtimes = [container_runtimes.RUNTIMES[name] for name in parameters["runtimes"]]
     crictl = module.get_bin_path("crictl")
     found, outputs = {}, {}
