@@ -19,7 +19,10 @@ HELPERS = {
     "busybox_image",
     "debian_packages",
     "go_programs",
+    "helm_release",
     "host_preflight",
+    "password_file",
+    "rollout",
     "supervised_service",
     "supply",
 }
@@ -96,7 +99,7 @@ def test_role_needs_the_ansible_of_the_collection(role: str) -> None:
     assert f">={read(role, 'meta/main.yml')['galaxy_info']['min_ansible_version']}.0" == needed
 
 
-@pytest.mark.parametrize("role", ["training_operator", "volcano"])
+@pytest.mark.parametrize("role", ["kubeflow_trainer", "training_operator", "volcano"])
 def test_default_version_is_the_one_that_is_compiled(role: str) -> None:
     go_mod = (CHECKOUT / "roles" / role / "files/programs/go.mod").read_text()
     tools = set(re.findall(r"^(?:tool )?\s*(\S+)/cmd/", go_mod, re.MULTILINE))
