@@ -3,6 +3,8 @@
 # Variables, all optional:
 #   INVENTORY=path   inventory of `demo`, `remove` and `clean`   (inventories/local/hosts.ini)
 #   ARGS="…"         further arguments for ansible-playbook, pytest or the benchmarks, e.g. ARGS="--tags registry --check"
+#   CHARTS=path      directory with the charts that `upstream` tries, where they cannot be downloaded
+#   KUBEFLOW=path    Git repository of Kubeflow's manifests, likewise
 #   PYTHON=path      the Python (3.11 or newer) that .venv is made of   (python3)
 
 SHELL := bash
@@ -13,6 +15,8 @@ SHELL := bash
 
 INVENTORY ?= inventories/local/hosts.ini
 ARGS ?=
+CHARTS ?=
+KUBEFLOW ?=
 PYTHON ?= python3
 
 # The tests have a stack of their own, so that they can run beside a demo.
@@ -102,6 +106,8 @@ hosts: root $(DEVELOPMENT) ## The roles that set up hosts, on containers with sy
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test -s nvidia_container_toolkit
 	$(call say,The role nfs_server on test machines)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test -s nfs_server
+	$(call say,The role nfs_server on machines with kernels of their own)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test -s nfs_server_kernel
 	$(call say,A cluster with simulated nodes for the tests)
 	$(BIN)/ansible-playbook -i $(TEST_INVENTORY) $(TEST_CLUSTER)
 	$(call say,Drain and reboot of a node by the role nvidia_driver)
@@ -113,6 +119,13 @@ integration: root $(DEVELOPMENT) ## The modules against a real API server and op
 	$(BIN)/ansible-playbook -i $(TEST_INVENTORY) $(TEST_CLUSTER),volcano
 	$(call say,Integration tests)
 	MLSTACK_TEST_KUBECONFIG=$(TEST_KUBECONFIG) $(BIN)/python -m pytest -n auto tests/integration $(ARGS)
+
+.PHONY: upstream
+upstream: root $(DEVELOPMENT) ## The real charts of the `upstream` supply, on simulated nodes
+	$(call say,A cluster with simulated nodes for the tests)
+	$(BIN)/ansible-playbook -i $(TEST_INVENTORY) $(TEST_CLUSTER)
+	$(call say,The roles with the charts that they install)
+	MLSTACK_TEST_CHARTS="$(CHARTS)" MLSTACK_TEST_KUBEFLOW="$(KUBEFLOW)" $(BIN)/python -m pytest tests/upstream $(ARGS)
 
 .PHONY: e2e
 e2e: root $(DEVELOPMENT) ## The demo itself and its second run, with real containers
@@ -129,6 +142,11 @@ bench: root $(DEVELOPMENT) $(SDK) ## The job modules side by side with their pee
 	$(BIN)/ansible-playbook -i $(TEST_INVENTORY) $(TEST_CLUSTER)
 	$(call say,Benchmarks; all of them take about an hour)
 	$(BIN)/python -m benchmarks --kubeconfig $(TEST_KUBECONFIG) $(ARGS)
+
+.PHONY: bench-hosts
+bench-hosts: root $(DEVELOPMENT) ## Second runs of the roles for hosts, on up to 30 test machines; writes docs/benchmarks-hosts.md
+	$(call say,Benchmarks of the roles for hosts)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks.hosts $(ARGS)
 
 ##@ Release
 

@@ -11,33 +11,44 @@ from typing import Any
 
 import pytest
 import yaml
+from upstream.chart_keys import unknown_keys
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 # The names that hub.db.type may have in the chart jupyterhub 4.4.0.
 JUPYTERHUB_DATABASES = {"sqlite-pvc", "sqlite-memory", "mysql", "postgres", "other"}
+# The chart, its role, that role's variables for values and version, and inputs that make it set all that it can.
+CHARTS = [
+    ("csi-driver-nfs", "nfs_storage", "chart", "chart_version", {}),
+    ("gpu-operator", "nvidia_device_plugin", "operator", "operator_version", {}),
+    (
+        "jupyterhub",
+        "jupyterhub",
+        "chart",
+        "chart_version",
+        {
+            "jupyterhub_authenticator": "github",
+            "jupyterhub_users": ["ada"],
+            "jupyterhub_node_port": 30080,
+            "jupyterhub_service_type": "NodePort",
+            "jupyterhub_ingress": {"host": "hub.example.org", "class": "nginx", "tls_secret": "hub-tls"},
+            "jupyterhub_storage_class": "nfs",
+            "__jupyterhub_image": "quay.io/jupyter/tensorflow-notebook:hub-5.2.1",
+        },
+    ),
+    (
+        "nvidia-device-plugin",
+        "nvidia_device_plugin",
+        "chart",
+        "version",
+        {"nvidia_device_plugin_runtime_class": "nvidia"},
+    ),
+    ("volcano", "volcano", "chart", "version", {}),
+]
 
 
-# Keys of the chart gpu-operator v26.7.0, as far as they may be set here.
-GPU_OPERATOR_KEYS = {
-    "driver": {"enabled", "repository"},
-    "toolkit": {"enabled", "repository"},
-    "mig": {"strategy"},
-    "devicePlugin": {"config", "repository"},
-    "daemonsets": {"tolerations"},
-    "node-feature-discovery": {"image"},
-    **{
-        part: {"repository"}
-        for part in (
-            *("validator", "operator", "gfd", "dcgm", "dcgmExporter", "migManager", "sandboxDevicePlugin"),
-            *("vfioManager", "vgpuDeviceManager"),
-        )
-    },
-}
-
-
-def chart_values(role: str, chart: str = "chart", **inputs: Any) -> dict[str, Any]:
+def variable_of(role: str, name: str, **inputs: Any) -> Any:
+    """What a variable of the role comes to with these inputs."""
     directory = CHECKOUT / "roles" / role
-    variable = f"__{role}_{chart}_values"
     run = subprocess.run(
         [
             str(Path(sys.executable).with_name("ansible")),
@@ -45,7 +56,7 @@ def chart_values(role: str, chart: str = "chart", **inputs: Any) -> dict[str, An
             "--playbook-dir",
             str(directory),
             "--module-name=ansible.builtin.debug",
-            f"--args=var={variable}",
+            f"--args=var={name}",
             f"--extra-vars=@{directory}/defaults/main.yml",
             f"--extra-vars=@{directory}/vars/main.yml",
             f"--extra-vars={json.dumps(inputs)}",
@@ -55,9 +66,37 @@ def chart_values(role: str, chart: str = "chart", **inputs: Any) -> dict[str, An
         text=True,
         check=True,
     )
-    values = json.loads(run.stdout)["plays"][0]["tasks"][0]["hosts"]["localhost"][variable]
+    return json.loads(run.stdout)["plays"][0]["tasks"][0]["hosts"]["localhost"][name]
+
+
+def chart_values(role: str, chart: str = "chart", **inputs: Any) -> dict[str, Any]:
+    values = variable_of(role, f"__{role}_{chart}_values", **inputs)
     assert isinstance(values, dict), values
     return values
+
+
+@pytest.mark.parametrize(
+    ("chart", "role", "variable", "version", "inputs"), CHARTS, ids=[chart for chart, *_ in CHARTS]
+)
+def test_a_role_tells_its_chart_only_what_the_chart_knows(
+    chart: str, role: str, variable: str, version: str, inputs: dict[str, Any]
+) -> None:
+    # Written by `make upstream ARGS=--record` from the chart itself.
+    recorded = json.loads((Path(__file__).parent / "charts" / f"{chart}.json").read_text())
+    defaults = yaml.safe_load((CHECKOUT / "roles" / role / "defaults/main.yml").read_text())
+    assert recorded["version"] == defaults[f"{role}_{version}"].removeprefix("" if chart == "gpu-operator" else "v")
+
+    values = chart_values(role, variable, mlstack_image_registry_mirror="mirror.example.org", **inputs)
+
+    assert values
+    assert unknown_keys(values, set(recorded["keys"])) == []
+
+
+def test_a_key_that_a_chart_does_not_know_is_found() -> None:
+    known = {"hub", "hub.config", "hub.config.*", "hub.db", "hub.db.type"}
+
+    assert unknown_keys({"hub": {"config": {"Any": {"thing": 1}}, "db": {"type": "other"}}}, known) == []
+    assert unknown_keys({"hub": {"db": {"kind": "other"}}, "proxi": {}}, known) == ["hub.db.kind", "proxi"]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +149,7 @@ def test_the_device_plugin_is_scheduled_and_configured_by_the_chart() -> None:
     assert "runtimeClassName" not in values
 
 
-def test_the_gpu_operator_gets_keys_that_its_chart_knows() -> None:
+def test_the_gpu_operator_is_told_what_the_plugin_would_be() -> None:
     values = chart_values(
         "nvidia_device_plugin",
         "operator",
@@ -118,13 +157,31 @@ def test_the_gpu_operator_gets_keys_that_its_chart_knows() -> None:
         nvidia_device_plugin_mig_strategy="mixed",
         mlstack_image_registry_mirror="mirror.example.org",
     )
-    for part, settings in values.items():
-        assert set(settings) <= GPU_OPERATOR_KEYS[part]
     assert values["driver"]["enabled"] is False
     assert values["toolkit"] == {"enabled": False, "repository": "mirror.example.org/nvcr.io/nvidia/k8s"}
+    assert values["driver"]["manager"] == {"repository": "mirror.example.org/nvcr.io/nvidia/cloud-native"}
     assert values["mig"] == {"strategy": "mixed"}
     config = values["devicePlugin"]["config"]
     assert (config["create"], config["default"], config["name"]) == (True, "default", "mlstack-device-plugin")
     assert yaml.safe_load(config["data"]["default"])["flags"] == {"migStrategy": "mixed"}
     plain = chart_values("nvidia_device_plugin", "operator", mlstack_image_registry_mirror="")
     assert "repository" not in plain["toolkit"]
+
+
+def test_kubeflow_takes_every_image_from_the_mirror() -> None:
+    images = ["mysql:8.0", "kserve/agent:v1", "gcr.io/istio-release/pilot:1", "docker.io/a/b:1", "auto"]
+    pods = [{"kind": "Pod", "spec": {"containers": [{"image": image}]}} for image in images]
+    rendered = yaml.safe_dump_all(pods)
+    found = variable_of(
+        "kubeflow",
+        "__kubeflow_objects",
+        __kubeflow_rendered={"stdout": rendered},
+        mlstack_image_registry_mirror="mirror.example.org",
+    )
+    assert [pod["spec"]["containers"][0]["image"] for pod in found] == [
+        "mirror.example.org/docker.io/library/mysql:8.0",
+        "mirror.example.org/docker.io/kserve/agent:v1",
+        "mirror.example.org/gcr.io/istio-release/pilot:1",
+        "mirror.example.org/docker.io/a/b:1",
+        "auto",
+    ]
