@@ -35,17 +35,16 @@ options:
     description: Directory that carries the images, for O(mode=save) and O(mode=load).
     type: path
   prefix:
-    description: Registry, and perhaps a path in it, below which the images keep their names. Not used by O(mode=save).
+    description:
+      - Registry, and perhaps a path in it, below which the images keep their names. Required but for O(mode=save).
     type: str
-    required: true
   ca_file:
-    description: Certificate of the authority that signed that registry's certificate.
+    description: Certificate of the authority that signed that registry's certificate. Required but for O(mode=save).
     type: path
-    required: true
   auth_file:
-    description: File with the credentials for that registry, in the form of C(containers-auth.json).
+    description:
+      - File with the credentials for that registry, as C(containers-auth.json) has them. Required but for O(mode=save).
     type: path
-    required: true
   source_auth_file:
     description: The same for the registries that the images come from.
     type: path
@@ -74,7 +73,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 images:
-  description: Each image's name here, and its digest. Empty digests where it would be copied in check mode.
+  description: Each image's name in the registry, and its digest. Empty digests where it would be copied in check mode.
   returned: success
   type: dict
   sample: {"registry.example.com:5443/docker.io/library/busybox:1.36": "sha256:6d5f…"}
@@ -153,15 +152,17 @@ class Mirror:
         self.is_check = module.check_mode
         params = module.params
         self.mode, self.base = params["mode"], params["directory"]
-        self.address, _, self.path = params["prefix"].partition("/")
-        self.to_registry = [f"--dest-cert-dir={certificates}", f"--dest-authfile={params['auth_file']}"]
+        self.address, _, self.path = (params["prefix"] or "").partition("/")
         self.from_registry = [f"--src-cert-dir={source_certificates}"] if source_certificates else []
         self.inspecting = [f"--cert-dir={source_certificates}"] if source_certificates else []
         if params["source_auth_file"]:
             self.from_registry.append(f"--src-authfile={params['source_auth_file']}")
             self.inspecting.append(f"--authfile={params['source_auth_file']}")
-        credentials = basic_credentials(params["auth_file"], self.address)
-        self.registry = Registry(self.address, params["ca_file"], credentials)
+        # A directory wants no credentials.
+        if self.mode != "save":
+            self.to_registry = [f"--dest-cert-dir={certificates}", f"--dest-authfile={params['auth_file']}"]
+            credentials = basic_credentials(params["auth_file"], self.address)
+            self.registry = Registry(self.address, params["ca_file"], credentials)
 
     def name(self, image: Image) -> str:
         return f"{self.address}/{self.repository(image)}{':' if image.tag else '@'}{image.reference}"
@@ -246,20 +247,24 @@ def main() -> None:
             "images": {"type": "list", "elements": "str", "required": True},
             "mode": {"type": "str", "choices": ["copy", "save", "load"], "default": "copy"},
             "directory": {"type": "path"},
-            "prefix": {"type": "str", "required": True},
-            "ca_file": {"type": "path", "required": True},
-            "auth_file": {"type": "path", "required": True},
+            "prefix": {"type": "str"},
+            "ca_file": {"type": "path"},
+            "auth_file": {"type": "path"},
             "source_auth_file": {"type": "path"},
             "source_ca_file": {"type": "path"},
         },
-        required_if=[("mode", "save", ["directory"]), ("mode", "load", ["directory"])],
+        required_if=[
+            ("mode", "copy", ["prefix", "ca_file", "auth_file"]),
+            ("mode", "save", ["directory"]),
+            ("mode", "load", ["directory", "prefix", "ca_file", "auth_file"]),
+        ],
         supports_check_mode=True,
     )
     params = module.params
     try:
         images = {name: parse(name) for name in params["images"]}
         with tempfile.TemporaryDirectory(prefix="mlstack-") as temporary:
-            own = certificate_directory(temporary, "own", params["ca_file"])
+            own = certificate_directory(temporary, "own", params["ca_file"]) if params["ca_file"] else ""
             other = (
                 certificate_directory(temporary, "source", params["source_ca_file"]) if params["source_ca_file"] else ""
             )
@@ -271,7 +276,10 @@ def main() -> None:
     copied = [name for name, (_digest, is_copied) in zip(images, results, strict=True) if is_copied]
     module.exit_json(
         changed=bool(copied),
-        images={mirror.name(image): digest for image, (digest, _) in zip(images.values(), results, strict=True)},
+        images={
+            (image.source if mirror.mode == "save" else mirror.name(image)): digest
+            for image, (digest, _) in zip(images.values(), results, strict=True)
+        },
         copied=copied,
     )
 
