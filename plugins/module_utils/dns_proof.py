@@ -64,6 +64,8 @@ class Plan:
     # Seconds: for one look-up, and for all pods.
     timeout: float = 2.0
     wait_timeout: float = 120.0
+    # Address of the cache that each node has; empty where there is none.
+    node_cache: str = ""
     # None for the one that the cluster gives to its pods.
     run_as_user: int | None = None
 
@@ -177,6 +179,8 @@ def questions(plan: Plan, cluster: Cluster) -> Json:
         checks += [_check("external", bare, kind, []), _check("external", f"{bare}.", kind, [])]
     return {
         "checks": checks,
+        # Besides those that pods are told to ask.
+        "servers": [plan.node_cache] if plan.node_cache else [],
         "lookups": plan.lookups,
         "measured": {"name": service, "type": kind},
         "timeout": plan.timeout,

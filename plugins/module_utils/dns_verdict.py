@@ -94,6 +94,8 @@ def _remarks(plan: Plan, cluster: Cluster) -> Iterator[str]:
     yield (
         f"udp[ms] and tcp[ms]: p50/p99 of {plan.lookups} look-ups of {SERVICE}; p99 may be {plan.latency_limit:g} ms."
     )
+    if plan.node_cache:
+        yield f"Each node's cache at {plan.node_cache} was asked, too."
     if not plan.external_names:
         yield "External names: not asked; cluster_dns_external_names lists none."
     if not cluster.has_pod_names:
@@ -184,11 +186,23 @@ def _check_failures(
             name,
             f"{server} was asked over {' and '.join(map(str.upper, transports))} for {question} and "
             f"gave {answer}{' instead of ' + ', '.join(expected) if expected else ''}",
-            _cure(cluster, node, checks[0], transports, told),
+            _cure(plan, cluster, node, checks[0], transports, told),
         )
 
 
-def _cure(cluster: Cluster, node: str, check: Json, transports: Sequence[str], told: Mapping[str, Json | str]) -> str:
+def _cure(
+    plan: Plan,
+    cluster: Cluster,
+    node: str,
+    check: Json,
+    transports: Sequence[str],
+    told: Mapping[str, Json | str],
+) -> str:
+    if check["silent"] and check["server"] == plan.node_cache:
+        return (
+            "That is this node's own cache: look at its pod, kubectl get pods --namespace=kube-system "
+            f"--selector=k8s-app=node-local-dns --field-selector=spec.nodeName={node}, and at the pod's log."
+        )
     if check["silent"]:
         return _silence_cure(cluster, node, transports, told)
     if check["check"] == "external":

@@ -53,6 +53,10 @@ options:
     description: Seconds within which all pods must have ended.
     type: int
     default: 120
+  node_cache:
+    description: Address of the cache that each node has, which is asked besides what pods are told to ask.
+    type: str
+    default: ""
   run_as_user:
     description: Number of the user that the pods run as. Without it the one that the image or the cluster names.
     type: int
@@ -113,6 +117,7 @@ OPTIONS: dict[str, Any] = {
     "latency_limit": {"type": "float", "default": 1000},
     "timeout": {"type": "float", "default": 2},
     "wait_timeout": {"type": "int", "default": 120},
+    "node_cache": {"type": "str", "default": ""},
     "run_as_user": {"type": "int"},
 }
 

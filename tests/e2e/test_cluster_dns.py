@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .conftest import Run, kubectl, playbook, wait_for
+import pytest
+
+from .conftest import CHECKOUT, Run, kubectl, playbook, wait_for
 
 PLAYBOOK = ("playbooks/ai.yaml", "--tags", "cluster_dns")
 NODES = ["mlstack-test-node-1", "mlstack-test-node-2"]
@@ -134,3 +137,46 @@ def test_a_stub_domain_is_looked_up_from_every_node_and_taken_back(stack: Run) -
         assert (again.status, again.changed) == (0, [])
     assert playbook("playbooks/remove.yaml", "--tags", "cluster_dns").status == 0
     assert coredns() == before
+
+
+def in_network_of(node: str, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["nsenter", f"--net=/run/netns/{node}", *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def asked_on(node: str, server: str) -> str:
+    """What the server tells the node of the Service that everybody knows."""
+    program = (
+        f"from dns_probe import ask; print(ask({server!r}, 'udp', 'kubernetes.default.svc.cluster.local.', 'A', 2))"
+    )
+    told = in_network_of(node, "env", f"PYTHONPATH={CHECKOUT}/roles/cluster_dns/files", sys.executable, "-c", program)
+    assert told.returncode == 0, told.stdout
+    return told.stdout
+
+
+@pytest.mark.extended
+def test_every_node_has_a_cache_that_answers_while_the_dns_is_away(stack: Run) -> None:
+    wanted = (*PLAYBOOK, "--extra-vars", json.dumps({"cluster_dns_node_cache": True}))
+    assert playbook(*wanted, "--check", "--diff").status == 0
+    run = playbook(*wanted)
+    assert run.status == 0
+    assert "Each node's cache at 169.254.20.10 was asked, too." in run.words
+    again = playbook(*wanted)
+    assert (again.status, again.changed) == (0, [])
+    address = kubectl("get", *SERVICE, "-o", "jsonpath={.spec.clusterIP}")
+    api = kubectl("get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}")
+    with no_pods():
+        for node in NODES:
+            assert api in asked_on(node, address)
+            assert api in asked_on(node, "169.254.20.10")
+    # Caches that cannot ask the DNS are no replacement for it.
+    kubectl("delete", "pods", "--namespace=kube-system", "--selector=k8s-app=node-local-dns", "--wait")
+    assert playbook(*wanted).status == 0
+
+    assert playbook(*PLAYBOOK).status == 0
+    for node in NODES:
+        assert in_network_of(node, "ip", "link", "show", "nodelocaldns").returncode != 0
+        assert address not in in_network_of(node, "iptables", "--table", "raw", "--list-rules").stdout
+    assert "node-local-dns" not in kubectl("get", "all,configmaps,serviceaccounts", "--namespace=kube-system")
+    assert "kube-dns-upstream" not in kubectl("get", "services", "--namespace=kube-system")

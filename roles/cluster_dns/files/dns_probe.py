@@ -307,7 +307,8 @@ def filled_in(plan: dict[str, Any], address: str) -> dict[str, Any]:
 def probe(plan: dict[str, Any], resolv_conf: str, address: str) -> dict[str, Any]:
     plan = filled_in(plan, address)
     conf = read_resolv_conf(resolv_conf)
-    ways = [(server, transport) for server in conf.nameservers for transport in TRANSPORTS]
+    servers = list(dict.fromkeys([*conf.nameservers, *plan.get("servers", [])]))
+    ways = [(server, transport) for server in servers for transport in TRANSPORTS]
     with ThreadPoolExecutor(max_workers=max(1, len(ways))) as executor:
         several = list(executor.map(lambda way: run_checks(plan, conf, *way), ways))
     # One after the other, so that nothing but the network and the server takes time.
