@@ -7,9 +7,11 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
@@ -18,6 +20,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 INVENTORY = CHECKOUT / "inventories/test/hosts.ini"
 HOME = Path("/var/lib/mlstack-test")
 NODE = "mlstack-test-node-1"
+PICTURES = CHECKOUT / "tests/output"
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,53 @@ def processes_of(*words: str) -> list[int]:
             if all(word in command for word in words):
                 found.append(int(entry.name))
     return sorted(found)
+
+
+@contextmanager
+def forwarded(target: str, port: int) -> Iterator[str]:
+    """The address on this machine of a port of a Service, by the port forward that the roles' READMEs name."""
+    programs = HOME / "local_cluster/mlstack-test"
+    with subprocess.Popen(
+        [
+            programs / "bin/kubectl",
+            f"--kubeconfig={programs / 'admin.kubeconfig'}",
+            "port-forward",
+            target,
+            f":{port}",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        try:
+            said = process.stdout.readline()
+            found = re.search(r"127\.0\.0\.1:\d+", said)
+            assert found, said
+            yield f"http://{found[0]}"
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def page_in_browser(name: str) -> Iterator[Any]:
+    """A page of a real browser; what it shows at the end, whatever that is, is kept as tests/output/<name>.png."""
+    browser_api = pytest.importorskip("playwright.sync_api")
+    subprocess.run(
+        ["apt-get", "install", "--yes", "--no-install-recommends", "chromium"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env={"DEBIAN_FRONTEND": "noninteractive", "PATH": "/usr/bin:/bin:/usr/sbin:/sbin"},
+    )
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with browser_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.set_default_timeout(60_000)
+        try:
+            yield page
+        finally:
+            page.screenshot(path=PICTURES / f"{name}.png")
+            browser.close()
 
 
 def wait_for(what: Callable[[], object], seconds: float) -> None:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from .conftest import CHECKOUT, HOME, Run, kubectl, playbook, wait_for
+from .conftest import HOME, Run, forwarded, kubectl, page_in_browser, playbook, wait_for
 
 pytestmark = pytest.mark.extended
 
 TAGS = ("playbooks/ai.yaml", "--tags", "jupyterhub")
 KINDS = "deployments,replicasets,pods,services,ingresses,networkpolicies,secrets,serviceaccounts,roles,rolebindings"
 PASSWORD = HOME / "jupyterhub/password"
-PICTURES = CHECKOUT / "tests/output"
-PORT = 18000
 
 
 @pytest.fixture(scope="module")
@@ -26,29 +22,6 @@ def hub(stack: Run) -> Run:
     run = playbook(*TAGS)
     assert run.status == 0
     return run
-
-
-@contextmanager
-def forwarded() -> Iterator[str]:
-    """The address of the proxy, by the port forward that the README names."""
-    programs = HOME / "local_cluster/mlstack-test"
-    with subprocess.Popen(
-        [
-            programs / "bin/kubectl",
-            f"--kubeconfig={programs / 'admin.kubeconfig'}",
-            "port-forward",
-            "service/proxy-public",
-            f"{PORT}:80",
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout
-        try:
-            assert "Forwarding" in process.stdout.readline()
-            yield f"http://127.0.0.1:{PORT}"
-        finally:
-            process.terminate()
 
 
 def test_the_demo_tells_of_it(stack: Run) -> None:
@@ -71,50 +44,32 @@ def test_second_run_changes_nothing(hub: Run) -> None:
 
 def test_a_user_computes_in_a_browser(hub: Run) -> None:
     """Logs in, gets a server, sees the models of the trainings, and runs a cell."""
-    browser_api = pytest.importorskip("playwright.sync_api")
-    subprocess.run(
-        ["apt-get", "install", "--yes", "--no-install-recommends", "chromium"],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        env={"DEBIAN_FRONTEND": "noninteractive", "PATH": "/usr/bin:/bin:/usr/sbin:/sbin"},
-    )
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    with forwarded() as address, browser_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 800})
-        page.set_default_timeout(60_000)
-        try:
-            page.goto(f"{address}/hub/login")
-            page.fill("#username_input", "ada")
-            page.fill("#password_input", "wrong")
-            page.click("#login_submit")
-            assert "Invalid username or password" in page.inner_text("body")
-            page.fill("#username_input", "ada")
-            page.fill("#password_input", PASSWORD.read_text().strip())
-            page.click("#login_submit")
-            page.wait_for_url("**/user/ada/lab**", timeout=180_000)
-            # As for a user who is here for the first time.
-            page.goto(f"{address}/user/ada/lab?reset")
-            page.click(".jp-LauncherCard[data-category='Notebook']")
-            # What is run before that is lost. The notebook's own indicator is idle even before it has a kernel.
-            page.get_by_text("Python 3 (ipykernel) | Idle", exact=True).wait_for()
-            cell = page.locator(".jp-Cell .cm-content").first
-            cell.click()
-            code = "import os; print(6 * 841, os.listdir('training/mnist-tensorflow'))"
-            cell.press_sequentially(code, delay=5)
-            # JupyterLab closes brackets by itself, and types over those that it has closed.
-            assert cell.inner_text().strip() == code
-            page.keyboard.press("Shift+Enter")
-            output = page.locator(".jp-OutputArea-output").first
-            output.wait_for()
-            page.screenshot(path=PICTURES / "jupyterlab.png")
-            assert output.inner_text().startswith("5046 [")
-            assert "logs" in output.inner_text()
-        except Exception:
-            page.screenshot(path=PICTURES / "jupyterlab-failed.png")
-            raise
-        finally:
-            browser.close()
+    with forwarded("service/proxy-public", 80) as address, page_in_browser("jupyterlab") as page:
+        page.goto(f"{address}/hub/login")
+        page.fill("#username_input", "ada")
+        page.fill("#password_input", "wrong")
+        page.click("#login_submit")
+        assert "Invalid username or password" in page.inner_text("body")
+        page.fill("#username_input", "ada")
+        page.fill("#password_input", PASSWORD.read_text().strip())
+        page.click("#login_submit")
+        page.wait_for_url("**/user/ada/lab**", timeout=180_000)
+        # As for a user who is here for the first time.
+        page.goto(f"{address}/user/ada/lab?reset")
+        page.click(".jp-LauncherCard[data-category='Notebook']")
+        # What is run before that is lost. The notebook's own indicator is idle even before it has a kernel.
+        page.get_by_text("Python 3 (ipykernel) | Idle", exact=True).wait_for()
+        cell = page.locator(".jp-Cell .cm-content").first
+        cell.click()
+        code = "import os; print(6 * 841, os.listdir('training/mnist-tensorflow'))"
+        cell.press_sequentially(code, delay=5)
+        # JupyterLab closes brackets by itself, and types over those that it has closed.
+        assert cell.inner_text().strip() == code
+        page.keyboard.press("Shift+Enter")
+        output = page.locator(".jp-OutputArea-output").first
+        output.wait_for()
+        assert output.inner_text().startswith("5046 [")
+        assert "logs" in output.inner_text()
     # As that user, without rights on the node or the volume of the trainings.
     pod = json.loads(kubectl("get", "pods", "-l", "component=singleuser-server", "-o", "json"))["items"][0]
     assert pod["metadata"]["annotations"]["hub.jupyter.org/username"] == "ada"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import HOME, Run, kubectl, playbook
+from .conftest import HOME, Run, forwarded, kubectl, page_in_browser, playbook
 
 RUN = "mnist-tensorflow/logs"
 TAGS = ("playbooks/ai.yaml", "--tags", "tensorboard")
@@ -40,6 +40,18 @@ def test_the_loss_of_the_newest_training_is_shown(board: Run) -> None:
     assert steps == sorted(set(steps))
     assert len(losses) == 10
     assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.extended
+def test_a_browser_draws_the_loss(board: Run) -> None:
+    with forwarded("service/tensorboard", 6006) as address, page_in_browser("tensorboard") as page:
+        page.goto(f"{address}/?runFilter={RUN.replace('/', '%2F')}#timeseries")
+        card = page.locator("scalar-card").filter(has_text="loss").first
+        card.locator("line-chart").wait_for()
+        drawn = card.locator("line-chart canvas, line-chart svg.series-view path").first
+        drawn.wait_for(state="attached")
+        assert "loss" in card.inner_text()
+        assert RUN in page.inner_text("body")
 
 
 def test_any_user_under_the_strictest_rules_below_a_path(board: Run) -> None:
