@@ -1,7 +1,8 @@
 #!/bin/sh
 # Proves an export from a client: nfs_probe.sh HOW ADDRESS PATH WANTED USER
 #   HOW     mount, libnfs, or auto: mount where the kernel has a client
-#   WANTED  write: a file of USER, a number, is written and read back; read: the directory is listed; refused: neither is possible
+#   WANTED  write: a file of USER, a number, is written and read back; read: the directory is listed; refused: neither is possible;
+#           kept-out: the same, or a firewall lets nobody ask
 # Says in one line what it saw. The file, .mlstack-verify, is left for the server to delete: libnfs-utils has nothing for that.
 set -eu
 how=$1 address=$2 path=$3 wanted=$4 user=$5
@@ -53,13 +54,13 @@ esac
 said() { tr '\n' ' ' <"$work/said" | cut -c1-300; }
 
 if ! reach; then
-  [ "$wanted" = refused ] || fail "$url cannot be reached by $how: $(said)"
+  [ "$wanted" = refused ] || [ "$wanted" = kept-out ] || fail "$url cannot be reached by $how: $(said)"
   # Whoever is not answered at all has not been refused.
-  grep -qiE 'ACCES|PERM|NOENT|denied|No such file' "$work/said" || fail "is not refused $url, but has another trouble: $(said)"
+  [ "$wanted" = kept-out ] || grep -qiE 'ACCES|PERM|NOENT|denied|No such file' "$work/said" || fail "is not refused $url, but has another trouble: $(said)"
   echo "$host is refused $path by $how: $(said)"
   exit 0
 fi
-[ "$wanted" != refused ] || fail "$url can be reached by $how, and should be refused"
+[ "$wanted" != refused ] && [ "$wanted" != kept-out ] || fail "$url can be reached by $how, and should be refused"
 if [ "$wanted" = read ]; then
   echo "$host reads $path by $how"
   exit 0

@@ -44,6 +44,16 @@ def test_only_named_clients_get_in(host: Host, client: str, path: str, is_allowe
     assert (ask(host, client, path) == 0) == is_allowed
 
 
+def test_the_firewall_lets_the_clients_in_and_nobody_else(host: Host) -> None:
+    rules = host.run("ufw show added").stdout.splitlines()
+    assert "ufw allow from 10.231.77.0/25 to any port 2049 proto tcp comment 'mlstack nfs_server'" in rules
+    assert "ufw allow 22/tcp" in rules
+    outside = host.get_host(f"ansible://outside?ansible_inventory={host.backend.ansible_inventory}")
+    assert (
+        outside.run("timeout 3 python3 -c 'import socket; socket.create_connection((\"10.231.77.11\", 2049))'").rc != 0
+    )
+
+
 def test_root_of_a_client_is_nobody(host: Host) -> None:
     # The directory lets only user 1000 in.
     assert ask(host, "inside", "/srv/training", user=0) != 0

@@ -14,6 +14,12 @@ def test_only_what_others_export_is_served(host: Host) -> None:
         assert (asked.rc == 0) == is_allowed, asked
 
 
+def test_only_rules_of_others_are_left_in_the_firewall(host: Host) -> None:
+    rules = host.run("ufw show added").stdout
+    assert "mlstack" not in rules
+    assert "comment 'somebody else'" in rules
+
+
 def test_directories_stay(host: Host) -> None:
     assert host.file("/srv/training").is_directory
     assert not host.file("/etc/ganesha/mlstack.conf").exists
