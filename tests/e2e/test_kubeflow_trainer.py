@@ -32,7 +32,9 @@ def trainer(stack: Run) -> Run:
 
 
 def train_job() -> dict[str, Any]:
-    script = f"cat >/tmp/program.py <<'END'\n{PROGRAM}END\nexec python3 -m torch.distributed.run /tmp/program.py"
+    # Debian's torchrun does not work with Debian's Python.
+    settings = "MASTER_ADDR=$PET_MASTER_ADDR MASTER_PORT=$PET_MASTER_PORT RANK=$PET_NODE_RANK WORLD_SIZE=$PET_NNODES"
+    script = f"cat >/tmp/program.py <<'END'\n{PROGRAM}END\nexport {settings}; exec python3 /tmp/program.py"
     return {
         "apiVersion": "trainer.kubeflow.org/v1alpha1",
         "kind": "TrainJob",

@@ -34,7 +34,7 @@ KUBEFLOW = Component(
     ("preflight", "render", "install"),
     {
         "kubeflow_user": "ada@example.org",
-        "kubeflow_password_file": str(HOME / "kubeflow-password"),
+        "kubeflow_password_file": str(HOME / "kubeflow/password"),
         "kubeflow_components": ["dashboard", "profiles", "notebooks", "volumes", "tensorboards"],
         "kubeflow_patches": [*NO_WEBHOOKS, ON_SIMULATED],
         "kubeflow_wait_timeout": 300,
@@ -60,7 +60,6 @@ def remove() -> Run:
 def installed(before: set[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     yield playbook(*written(KUBEFLOW, tmp_path_factory.mktemp("play")), *VARIABLES)
     remove()
-    Path(KUBEFLOW.variables["kubeflow_password_file"]).unlink(missing_ok=True)
 
 
 def test_all_of_it_is_applied_and_available(installed: Run) -> None:
