@@ -62,12 +62,12 @@ def upstream(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     packed = chart(image)
     repository = directory / "volcano-sh.github.io/helm-charts"
     repository.mkdir(parents=True)
-    (repository / "volcano.tgz").write_bytes(packed)
+    (repository / f"volcano-{VERSION}.tgz").write_bytes(packed)
     entry = {
         "apiVersion": "v2",
         "name": "volcano",
         "version": VERSION,
-        "urls": ["volcano.tgz"],
+        "urls": [f"volcano-{VERSION}.tgz"],
         "digest": hashlib.sha256(packed).hexdigest(),
     }
     (repository / "index.yaml").write_text(yaml.safe_dump({"apiVersion": "v1", "entries": {"volcano": [entry]}}))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from .conftest import HOME, Run, forwarded, kubectl, page_in_browser, playbook
+from .conftest import HOME, Run, forwarded, kubectl, page_in_browser, playbook, wait_for
 
 RUN = "mnist-tensorflow/logs"
 TAGS = ("playbooks/ai.yaml", "--tags", "tensorboard")
@@ -47,11 +49,17 @@ def test_a_browser_draws_the_loss(board: Run) -> None:
     with forwarded("service/tensorboard", 6006) as address, page_in_browser("tensorboard") as page:
         page.goto(f"{address}/?runFilter={RUN.replace('/', '%2F')}#timeseries")
         card = page.locator("scalar-card").filter(has_text="loss").first
-        card.locator("line-chart").wait_for()
-        drawn = card.locator("line-chart canvas, line-chart svg.series-view path").first
-        drawn.wait_for(state="attached")
-        assert "loss" in card.inner_text()
+        plot = card.locator("line-chart .series-view")
+        plot.wait_for()
+        # The colour of the only run's line; it is drawn a moment after the axes.
+        wait_for(lambda: pixels_of((66, 80, 102), plot.screenshot()) > 100, 60)
         assert RUN in page.inner_text("body")
+
+
+def pixels_of(colour: tuple[int, int, int], picture: bytes) -> int:
+    """How many are about of that colour."""
+    pixels = Image.open(io.BytesIO(picture)).convert("RGB").getdata()
+    return sum(all(abs(part - wanted) < 12 for part, wanted in zip(pixel, colour, strict=True)) for pixel in pixels)
 
 
 def test_any_user_under_the_strictest_rules_below_a_path(board: Run) -> None:
