@@ -4,7 +4,6 @@
 #   INVENTORY=path   inventory of `demo`, `remove` and `clean`   (inventories/local/hosts.ini)
 #   ARGS="…"         further arguments for ansible-playbook, pytest or the benchmarks, e.g. ARGS="--tags registry --check"
 #   CHARTS=path      directory with the charts that `upstream` tries, where they cannot be downloaded
-#   KUBEFLOW=path    Git repository of Kubeflow's manifests, likewise
 #   PYTHON=path      the Python (3.11 or newer) that .venv is made of   (python3)
 
 SHELL := bash
@@ -16,7 +15,6 @@ SHELL := bash
 INVENTORY ?= inventories/local/hosts.ini
 ARGS ?=
 CHARTS ?=
-KUBEFLOW ?=
 PYTHON ?= python3
 
 # The tests have a stack of their own, so that they can run beside a demo.
@@ -125,7 +123,7 @@ upstream: root $(DEVELOPMENT) ## The real charts of the `upstream` supply, on si
 	$(call say,A cluster with simulated nodes for the tests)
 	$(BIN)/ansible-playbook -i $(TEST_INVENTORY) $(TEST_CLUSTER)
 	$(call say,The roles with the charts that they install)
-	MLSTACK_TEST_CHARTS="$(CHARTS)" MLSTACK_TEST_KUBEFLOW="$(KUBEFLOW)" $(BIN)/python -m pytest tests/upstream $(ARGS)
+	MLSTACK_TEST_CHARTS="$(CHARTS)" $(BIN)/python -m pytest tests/upstream $(ARGS)
 
 .PHONY: e2e
 e2e: root $(DEVELOPMENT) ## The demo itself and its second run, with real containers

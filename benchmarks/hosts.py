@@ -92,8 +92,12 @@ class Machines:
 
     def __enter__(self) -> Machines:
         self.run(MOLECULE / "hosts/destroy.yml")
-        self.run(MOLECULE / "hosts/create.yml")
-        self.run(MOLECULE / "nvidia_driver/prepare.yml")
+        try:
+            self.run(MOLECULE / "hosts/create.yml")
+            self.run(MOLECULE / "nvidia_driver/prepare.yml")
+        except SystemExit:
+            self.run(MOLECULE / "hosts/destroy.yml")
+            raise
         return self
 
     def __exit__(self, *_error: object) -> None:
