@@ -4,6 +4,7 @@
 #   INVENTORY=path   inventory of `demo`, `remove` and `clean`   (inventories/local/hosts.ini)
 #   ARGS="…"         further arguments for ansible-playbook, pytest or the benchmarks, e.g. ARGS="--tags registry --check"
 #   CHARTS=path      directory with the charts that `upstream` tries, where they cannot be downloaded
+#   MANIFESTS=path   Git repository with Kubeflow's manifests that `upstream` tries, where it cannot be reached
 #   PYTHON=path      the Python (3.11 or newer) that .venv is made of   (python3)
 
 SHELL := bash
@@ -15,6 +16,7 @@ SHELL := bash
 INVENTORY ?= inventories/local/hosts.ini
 ARGS ?=
 CHARTS ?=
+MANIFESTS ?=
 PYTHON ?= python3
 
 # The tests have a stack of their own, so that they can run beside a demo.
@@ -119,11 +121,11 @@ integration: root $(DEVELOPMENT) ## The modules against a real API server and op
 	MLSTACK_TEST_KUBECONFIG=$(TEST_KUBECONFIG) $(BIN)/python -m pytest -n auto tests/integration $(ARGS)
 
 .PHONY: upstream
-upstream: root $(DEVELOPMENT) ## The real charts of the `upstream` supply, on simulated nodes
+upstream: root $(DEVELOPMENT) ## The real charts and manifests of the `upstream` supply, on simulated nodes
 	$(call say,A cluster with simulated nodes for the tests)
 	$(BIN)/ansible-playbook -i $(TEST_INVENTORY) $(TEST_CLUSTER)
-	$(call say,The roles with the charts that they install)
-	MLSTACK_TEST_CHARTS="$(CHARTS)" $(BIN)/python -m pytest tests/upstream $(ARGS)
+	$(call say,The roles with the charts and manifests that they install)
+	MLSTACK_TEST_CHARTS="$(CHARTS)" MLSTACK_TEST_MANIFESTS="$(MANIFESTS)" $(BIN)/python -m pytest tests/upstream $(ARGS)
 
 .PHONY: e2e
 e2e: root $(DEVELOPMENT) ## The demo itself and its second run, with real containers

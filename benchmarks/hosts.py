@@ -40,6 +40,9 @@ FORKS = (5, 25)
 SSH = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR")
 # Seconds of the control node's CPU for each host and role.
 GOAL = 1.0
+# systemd and its services watch files, and the kernel counts the watchers of all machines together.
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+WATCHERS = 40
 RECAP = re.compile(
     r"^host-\d+ +: ok=(\d+) +changed=(\d+) +unreachable=(\d+) +failed=(\d+) +skipped=(\d+)", re.MULTILINE
 )
@@ -89,19 +92,23 @@ class Machines:
         self.inventory = directory / "hosts.yml"
         self.inventory.write_text(yaml.safe_dump(inventory(number)))
         self.directory = directory
+        self.number = number
+        self.watchers = INOTIFY.read_text()
 
     def __enter__(self) -> Machines:
+        INOTIFY.write_text(str(max(int(self.watchers), WATCHERS * self.number)))
         self.run(MOLECULE / "hosts/destroy.yml")
         try:
             self.run(MOLECULE / "hosts/create.yml")
             self.run(MOLECULE / "nvidia_driver/prepare.yml")
-        except SystemExit:
-            self.run(MOLECULE / "hosts/destroy.yml")
+        except BaseException:
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *_error: object) -> None:
         self.run(MOLECULE / "hosts/destroy.yml")
+        INOTIFY.write_text(self.watchers)
 
     def run(self, playbook: Path, *arguments: str) -> str:
         run = subprocess.run(

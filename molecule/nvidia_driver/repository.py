@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from packages import Package, publish, run
+from packages import Package, publish, publish_rpm, run
 
 MODULE = "usr/lib/modules/simulated/nvidia"
 
@@ -136,17 +136,41 @@ def of_ubuntu(driver: str, flavour: str) -> list[Package]:
     ]
 
 
+def of_nvidia_for_red_hat(driver: str) -> list[Package]:
+    """Return the packages of NVIDIA's repository for Red Hat's distributions."""
+    version = f"3:{driver}-1.el9"
+    same = f"= 3:{driver}"
+    kinds = {"kmod-nvidia-open-dkms": "open", "kmod-nvidia-latest-dkms": "proprietary"}
+    kmods = [
+        Package(
+            name,
+            version,
+            {
+                "Requires": "dkms",
+                "Provides": f"nvidia-kmod {same}",
+                "Conflicts": next(other for other in kinds if other != name),
+            },
+            module(driver, kind),
+        )
+        for name, kind in kinds.items()
+    ]
+    needed = f"nvidia-driver-cuda-libs {same}, nvidia-persistenced {same}, nvidia-kmod {same}"
+    return [
+        *kmods,
+        Package("nvidia-driver-cuda", version, {"Requires": needed}, smi(driver), SLOW.removeprefix("#!/bin/sh\n")),
+        Package("nvidia-driver-cuda-libs", version),
+        Package("nvidia-persistenced", version, {}, service("nvidia-persistenced")),
+    ]
+
+
 def main(target: Path, kernel: str) -> None:
     tools = [Package("dkms", "3.0.10-8"), Package(f"linux-headers-{kernel}", "6.1.140-1")]
-    nvidia = [
-        package
-        for driver in ("570.195.03", "580.65.06", "580.95.05", "590.44.01")
-        for package in of_nvidia(driver, kernel)
-    ]
+    drivers = ("570.195.03", "580.65.06", "580.95.05", "590.44.01")
+    nvidia = [package for driver in drivers for package in of_nvidia(driver, kernel)]
     # Where a mirror has them.
-    place = f"developer.download.nvidia.com/compute/cuda/repos/debian12/{platform.machine().replace('aarch64', 'sbsa')}"
+    place = "developer.download.nvidia.com/compute/cuda/repos/{}/" + platform.machine().replace("aarch64", "sbsa")
     repositories = {
-        place: [*tools, *nvidia],
+        place.format("debian12"): [*tools, *nvidia],
         "debian": [*tools, *of_debian("535.247.01", kernel)],
         "ubuntu": of_ubuntu("580.95.05", "generic"),
     }
@@ -155,6 +179,9 @@ def main(target: Path, kernel: str) -> None:
             # As NVIDIA names it, and as apt knows an armored one.
             keys = [target / name / key for key in ("3bf863cc.pub", "key.asc")]
             publish(packages, target / name, Path(home), keys)
+        name = place.format("rhel9")
+        red_hat = [package for driver in drivers for package in of_nvidia_for_red_hat(driver)]
+        publish_rpm(red_hat, target / name, Path(home), [target / name / "D42D0685.pub"])
         run("gpgconf", "--homedir", home, "--kill", "all")
 
 

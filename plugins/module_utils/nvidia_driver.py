@@ -26,6 +26,9 @@ ENROLLED_KEYS = "sys/firmware/efi/efivars/MokListRT-605dab50-e046-4300-abb6-3dd8
 # Certificates of the keys with which DKMS signs the modules that it compiles.
 DKMS_CERTIFICATES = ("var/lib/dkms/mok.pub", "var/lib/shim-signed/mok/MOK.der")
 
+# What distributions call the first file system of a kernel.
+INITRAMFS = ("initrd.img-{}", "initramfs-{}.img")
+
 
 @dataclass(frozen=True)
 class Generation:
@@ -67,6 +70,8 @@ DEVICE_IDS = (
 
 # The first branch that has open kernel modules.
 FIRST_OPEN_BRANCH = 515
+# The first branch that has no others.
+FIRST_OPEN_ONLY_BRANCH = 620
 
 
 def generation_of(device: int) -> Generation | None:
@@ -160,6 +165,17 @@ def dkms_key_enrolled(root: str) -> bool:
     return any(certificate and certificate in trusted for certificate in certificates)
 
 
+def initramfs(boot: str, release: str) -> str:
+    """Return the path of the first file system of a kernel; empty where there is none."""
+    paths = (os.path.join(boot, name.format(release)) for name in INITRAMFS)
+    return next((path for path in paths if os.path.exists(path)), "")
+
+
+def is_older(path: str, other: str) -> bool:
+    """Return whether both files are there, and the first was written before the second."""
+    return os.path.exists(path) and os.path.exists(other) and os.stat(path).st_mtime < os.stat(other).st_mtime
+
+
 def listed(devices: Sequence[PciDevice]) -> str:
     return ", ".join(str(device) for device in devices)
 
@@ -181,6 +197,11 @@ def problems(devices: Sequence[PciDevice], kernel_modules: str, branch: int | No
         found.append(
             f"nvidia_driver_kernel_modules: branch {branch} has no open kernel modules; the first that has them is "
             f"{FIRST_OPEN_BRANCH}. Choose proprietary, or a newer branch."
+        )
+    if kernel_modules == PROPRIETARY and branch is not None and branch >= FIRST_OPEN_ONLY_BRANCH:
+        found.append(
+            f"nvidia_driver_kernel_modules: branch {branch} has no proprietary kernel modules; the first without is "
+            f"{FIRST_OPEN_ONLY_BRANCH}. Choose open, or an older branch."
         )
     for device in devices:
         generation = generation_of(device.device)

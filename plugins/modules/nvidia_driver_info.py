@@ -22,6 +22,10 @@ options:
     type: str
     choices: [auto, open, proprietary]
     default: auto
+  blacklist:
+    description: File that keeps nouveau from being loaded, which the first file system of the kernel takes over.
+    type: path
+    default: ""
   root:
     description: Directory that holds C(sys), C(proc) and C(var).
     type: path
@@ -91,6 +95,16 @@ dkms_key_enrolled:
   returned: always
   type: bool
   sample: false
+initramfs:
+  description: The first file system of the running kernel. Empty where it has none.
+  returned: always
+  type: str
+  sample: /boot/initrd.img-6.1.0-40-amd64
+initramfs_is_older:
+  description: Whether it was made before O(blacklist) was written.
+  returned: always
+  type: bool
+  sample: false
 runfile:
   description: Whether a driver was installed by NVIDIA's own installer, beside the packages.
   returned: always
@@ -109,6 +123,7 @@ def main() -> None:
         argument_spec={
             "branch": {"type": "int"},
             "kernel_modules": {"type": "str", "choices": ["auto", "open", "proprietary"], "default": "auto"},
+            "blacklist": {"type": "path", "default": ""},
             "root": {"type": "path", "default": "/"},
         },
         supports_check_mode=True,
@@ -117,6 +132,7 @@ def main() -> None:
     gpus = nvidia_driver.gpus(root)
     kernel_modules = nvidia_driver.choose_kernel_modules(gpus, module.params["kernel_modules"], branch)
     loaded = nvidia_driver.loaded_module(root)
+    initramfs = nvidia_driver.initramfs("/boot", os.uname().release)
     module.exit_json(
         changed=False,
         gpus=[
@@ -136,6 +152,8 @@ def main() -> None:
         nouveau=nvidia_driver.nouveau_loaded(root),
         secure_boot=nvidia_driver.secure_boot(root),
         dkms_key_enrolled=nvidia_driver.dkms_key_enrolled(root),
+        initramfs=initramfs,
+        initramfs_is_older=nvidia_driver.is_older(initramfs, module.params["blacklist"]),
         runfile=os.path.exists(os.path.join(root, "usr/bin/nvidia-uninstall")),
     )
 

@@ -12,16 +12,23 @@ author:
   - mlstack.kubernetes contributors (@mlstack)
 description:
   - Chooses one version of the driver that all of its packages are offered in, and says what is offered.
-  - A driver that is installed and is what is wanted stays as it is, even where a newer one is offered.
-  - For hosts with apt.
+  - A driver that is installed and is what is wanted stays as it is, even where a newer one is offered; then nobody is
+    asked what is offered.
 options:
+  manager:
+    description: The host's package manager.
+    type: str
+    choices: [apt, dnf]
+    required: true
   packages:
     description: Packages of the driver, which must all have the same version.
     type: list
     elements: str
     default: []
   others:
-    description: Packages that come with it and have versions of their own, such as the headers of the kernel.
+    description:
+      - Packages that come with it and have versions of their own, such as the headers of the kernel.
+      - For dnf also with a version, such as V(kernel-devel-5.14.0-570.el9.x86_64).
     type: list
     elements: str
     default: []
@@ -33,6 +40,12 @@ options:
     description: File that lists packages which were installed as the driver before, one a line.
     type: path
     required: true
+  repository:
+    description:
+      - Name of the file that adds the driver's repository, without its ending.
+      - RV(repository) then says what is in it.
+    type: str
+    default: ""
 attributes:
   check_mode:
     description: Reads only.
@@ -45,6 +58,7 @@ attributes:
 EXAMPLES = r"""
 - name: Choose a driver
   mlstack.kubernetes.nvidia_driver_packages_info:
+    manager: apt
     packages: [nvidia-driver-cuda, nvidia-kernel-open-dkms]
     others: [linux-headers-amd64]
     version: "580"
@@ -59,18 +73,39 @@ version:
   type: str
   sample: 580.95.05
 chosen:
-  description: What to install, as apt takes it.
+  description: What to install, as the package manager takes it.
   returned: always
   type: list
   elements: str
   sample: [nvidia-driver-cuda=580.95.05-1]
 offered:
-  description: The versions in which each package is offered, newest first.
+  description: The versions in which each package is offered, newest first. Empty lists where nobody had to be asked.
   returned: always
   type: dict
   sample: {nvidia-driver-cuda: [590.44.01-1, 580.95.05-1]}
 missing:
   description: Packages that are not offered in the wanted version, or not at all. Empty where a version was chosen.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+errors:
+  description: Why the package manager could not say what is offered. Empty where it could.
+  returned: always
+  type: str
+  sample: ""
+is_complete:
+  description: Whether all of RV(chosen) is installed in these versions.
+  returned: always
+  type: bool
+  sample: true
+repository:
+  description: The text of the file that adds the repository. Empty where there is none.
+  returned: always
+  type: str
+  sample: ""
+unfinished:
+  description: Packages that a run which was killed left half installed.
   returned: always
   type: list
   elements: str
@@ -100,53 +135,64 @@ held:
   sample: [nvidia-driver-cuda, nvidia-kernel-open-dkms]
 """
 
+from collections.abc import Sequence
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.nvidia_driver import read
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.nvidia_driver_packages import (
+    Apt,
     Choice,
+    Dnf,
     choose,
     installed_driver,
-    parse_installed,
-    parse_madison,
 )
+
+MANAGERS = {"apt": Apt, "dnf": Dnf}
+REPOSITORIES = {"apt": "etc/apt/sources.list.d/{}.sources", "dnf": "etc/yum.repos.d/{}.repo"}
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            "manager": {"type": "str", "choices": list(MANAGERS), "required": True},
             "packages": {"type": "list", "elements": "str", "default": []},
             "others": {"type": "list", "elements": "str", "default": []},
             "version": {"type": "str", "default": ""},
             "record": {"type": "path", "required": True},
+            "repository": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
-    packages, others = module.params["packages"], module.params["others"]
+    packages, others, version = (module.params[name] for name in ("packages", "others", "version"))
     recorded = (read("/", module.params["record"]) or "").split()
 
-    def run(*command: str) -> str:
-        _status, output, _errors = module.run_command(
-            list(command), check_rc=True, environ_update={"LC_ALL": "C.UTF-8"}
-        )
-        return str(output)
+    def run(command: Sequence[str]) -> tuple[int, str, str]:
+        return module.run_command(list(command), environ_update={"LC_ALL": "C.UTF-8"})  # type: ignore[no-any-return]
 
-    # It lists what is known of, and only warns of the rest.
-    offered = parse_madison(run("apt-cache", "madison", *packages, *others)) if packages else {}
-    columns = ("Package", "Version", "db:Status-Want", "db:Status-Status")
-    shown = run("dpkg-query", "--show", "--showformat=" + r"\t".join(f"${{{name}}}" for name in columns) + r"\n")
-    installed = parse_installed(shown)
-    choice = choose(packages, others, module.params["version"], offered, installed.versions) if packages else Choice()
+    manager = MANAGERS[module.params["manager"]](run)
+    installed = manager.installed([*packages, *others])
+    offered: dict[str, list[str]] = {}
+    errors = ""
+    choice = choose(packages, others, version, {}, installed.versions) if packages else Choice()
+    if packages and not choice.version:
+        offered, errors = manager.offered([*packages, *others])
+        choice = choose(packages, others, version, offered, installed.versions)
     present, of_driver = installed_driver([*packages, *recorded], installed.versions)
     module.exit_json(
         changed=False,
         version=choice.version,
-        chosen=[f"{name}={version}" for name, version in choice.packages.items()],
+        chosen=[manager.exactly(name, version) for name, version in choice.packages.items()],
         missing=choice.missing,
         offered={name: offered.get(name, []) for name in [*packages, *others]},
+        errors=errors,
+        is_complete=choice.version != ""
+        and all(installed.versions.get(name) == version for name, version in choice.packages.items()),
+        repository=read("/", REPOSITORIES[module.params["manager"]].format(module.params["repository"])) or "",
+        unfinished=installed.unfinished,
         installed_version=present,
         installed=of_driver,
         recorded=recorded,
-        held=[name for name in recorded if name in installed.held],
+        held=[name for name in sorted({*packages, *recorded}) if name in installed.held],
     )
 
 

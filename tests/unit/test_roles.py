@@ -15,12 +15,12 @@ ROLES = sorted(path.name for path in (CHECKOUT / "roles").iterdir() if path.is_d
 # Roles that other roles include, and one that only looks. They are no components: nothing of theirs is to be verified
 # or removed by itself.
 HELPERS = {
-    "apt_repository",
     "busybox_image",
     "debian_packages",
     "go_programs",
     "helm_release",
     "host_preflight",
+    "package_repository",
     "password_file",
     "rollout",
     "supervised_service",

@@ -135,6 +135,12 @@ def test_kernel_modules_fit_all_gpus(devices: list[int], wanted: str, branch: in
     [
         (0x1DB1, "open", 580, ["the open kernel modules do not drive 0000:3b:00.0 (10de:1db1, Volta)", "proprietary"]),
         (0x2901, "proprietary", 580, ["the proprietary kernel modules do not drive", "Blackwell", "the open ones do"]),
+        (
+            0x2330,
+            "proprietary",
+            620,
+            ["branch 620 has no proprietary kernel modules", "Choose open, or an older branch"],
+        ),
         (0x1DB1, "proprietary", 590, ["nvidia_driver_branch: 590", "the last branch that does is 580"]),
         (0x102D, "proprietary", 580, ["the last branch that does is 470"]),
         (0x2901, "open", 550, ["the first branch that does is 570"]),
@@ -150,7 +156,7 @@ def test_problems_name_the_field_the_gpu_and_the_cure(
 
 @pytest.mark.parametrize(
     ("device", "kernel_modules", "branch"),
-    [(0x2330, "open", 590), (0x1DB1, "proprietary", 580), (0x1DB1, "proprietary", None), (0x4000, "proprietary", 620)],
+    [(0x2330, "open", 590), (0x1DB1, "proprietary", 580), (0x1DB1, "proprietary", None), (0x4000, "proprietary", 615)],
 )
 def test_driver_that_fits_has_no_problems(device: int, kernel_modules: str, branch: int | None) -> None:
     assert driver.problems([of(device)], kernel_modules, branch) == []

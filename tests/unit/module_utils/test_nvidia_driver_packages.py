@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.nvidia_driver_packages import (
+    Apt,
     Choice,
+    Dnf,
     Installed,
     choose,
     installed_driver,
-    parse_installed,
     parse_madison,
 )
 
@@ -34,11 +38,91 @@ def test_versions_are_read_newest_first_and_once() -> None:
     assert parse_madison(output) == {"nvidia-smi": ["580.95.05-1", "535.1-1"]}
 
 
-def test_removed_packages_are_not_installed() -> None:
+class Host:
+    """Programs of a package manager, with what they print."""
+
+    def __init__(self, output: str, status: int = 0, errors: str = "") -> None:
+        self.answer = (status, output, errors)
+        self.commands: list[Sequence[str]] = []
+
+    def __call__(self, command: Sequence[str]) -> tuple[int, str, str]:
+        self.commands.append(command)
+        return self.answer
+
+
+def test_removed_packages_are_not_installed(tmp_path: Path) -> None:
     output = (
         "a\t1\tinstall\tinstalled\nb\t2\tdeinstall\tconfig-files\nc\t\tunknown\tnot-installed\nd\t3\thold\tinstalled\n"
     )
-    assert parse_installed(output) == Installed({"a": "1", "d": "3"}, {"d"})
+    assert Apt(Host(output), str(tmp_path)).installed([]) == Installed({"a": "1", "d": "3"}, {"d"})
+
+
+def test_apt_tells_what_was_interrupted(tmp_path: Path) -> None:
+    output = "a\t1\tinstall\thalf-configured\nb\t2\tinstall\tunpacked\n"
+    assert Apt(Host(output), str(tmp_path)).installed([]).unfinished == ["a", "b"]
+    (tmp_path / "0001").touch()
+    assert Apt(Host(""), str(tmp_path)).installed([]).unfinished == ["dpkg"]
+
+
+KERNEL = "kernel-devel-5.14.0-570.el9.x86_64"
+RPMS = (
+    "nvidia-driver-cuda\t3:580.95.05-1.el9\tx86_64\n"
+    "kernel-devel\t0:5.14.0-503.el9\tx86_64\n"
+    "kernel-devel\t0:5.14.0-570.el9\tx86_64\n"
+)
+
+
+def test_dnf_knows_packages_by_the_names_that_are_asked_for(tmp_path: Path) -> None:
+    installed = Dnf(Host(RPMS), str(tmp_path / "none")).installed(["nvidia-driver-cuda", KERNEL, "dkms"])
+    assert installed.versions == {
+        "nvidia-driver-cuda": "3:580.95.05-1.el9",
+        "kernel-devel": "5.14.0-570.el9",
+        KERNEL: "5.14.0-570.el9",
+    }
+    # Several kernels are no interrupted installation.
+    assert (installed.held, installed.unfinished) == (set(), [])
+
+
+def test_dnf_tells_what_was_interrupted(tmp_path: Path) -> None:
+    output = RPMS + "nvidia-driver-cuda\t3:590.44.01-1.el9\tx86_64\n"
+    assert Dnf(Host(output), str(tmp_path / "none")).installed([]).unfinished == ["nvidia-driver-cuda"]
+
+
+def test_dnf_holds_what_is_locked_to_its_version_and_not_to_its_branch(tmp_path: Path) -> None:
+    locks = tmp_path / "versionlock.list"
+    for line, held in (
+        ("*nvidia*-580.95.05-*", {"nvidia-driver-cuda"}),
+        ("*nvidia*-580.*-*", set()),
+        ("# *nvidia*-580.95.05-*", set()),
+        ("!*nvidia*-580.95.05-*", set()),
+    ):
+        locks.write_text(f"{line}\n")
+        assert Dnf(Host(RPMS), str(locks)).installed([]).held == held
+
+
+def test_dnf_offers_newest_first() -> None:
+    output = (
+        "nvidia-driver-cuda\t3:580.95.05-1.el9\tx86_64\n"
+        "nvidia-driver-cuda\t3:580.105.08-1.el9\tx86_64\n"
+        "nvidia-driver-cuda\t3:580.95.05-1.el9\tx86_64\n"
+        "kernel-devel\t0:5.14.0-570.el9\tx86_64\n"
+    )
+    offered, errors = Dnf(Host(output)).offered(["nvidia-driver-cuda", KERNEL, "dkms"])
+    assert offered == {
+        "nvidia-driver-cuda": ["3:580.105.08-1.el9", "3:580.95.05-1.el9"],
+        KERNEL: ["5.14.0-570.el9"],
+    }
+    assert errors == ""
+    assert Dnf(Host("", 1, "Error: Failed to download metadata\n")).offered(["a"]) == (
+        {},
+        "Error: Failed to download metadata",
+    )
+
+
+def test_packages_are_named_as_their_manager_takes_them() -> None:
+    assert Apt(Host("")).exactly("nvidia-smi", "535.1-1") == "nvidia-smi=535.1-1"
+    assert Dnf(Host("")).exactly("nvidia-driver-cuda", "3:580.95.05-1.el9") == "nvidia-driver-cuda-3:580.95.05-1.el9"
+    assert Dnf(Host("")).exactly(KERNEL, "5.14.0-570.el9") == KERNEL
 
 
 def test_newest_version_that_all_packages_have() -> None:

@@ -24,3 +24,11 @@ def test_directories_stay(host: Host) -> None:
     assert host.file("/srv/training").is_directory
     assert not host.file("/etc/ganesha/mlstack.conf").exists
     assert not host.file("/etc/systemd/system/nfs-ganesha.service.d/mlstack.conf").exists
+
+
+def test_nothing_is_left_with_dnf_and_firewalld(host: Host) -> None:
+    rocky = host.get_host(f"ansible://rocky?ansible_inventory={host.backend.ansible_inventory}")
+    assert rocky.check_output("firewall-cmd --list-rich-rules; firewall-cmd --permanent --list-rich-rules") == ""
+    assert not rocky.service("nfs-ganesha").is_running
+    assert not rocky.file("/etc/ganesha/mlstack.conf").exists
+    assert rocky.file("/srv/training").is_directory

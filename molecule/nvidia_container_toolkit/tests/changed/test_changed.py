@@ -30,6 +30,13 @@ def test_a_default_is_taken_back(host: Host) -> None:
     assert edited.package("libnvidia-container1").version == "1.20.0-1"
 
 
+def test_a_version_is_taken_back_with_dnf(host: Host) -> None:
+    rocky = at(host, "rocky")
+    assert rocky.package("nvidia-container-toolkit").version == "1.19.1"
+    assert rocky.package("libnvidia-container1").version == "1.19.1"
+    assert rocky.check_output("cat /etc/dnf/plugins/versionlock.list") == "*nvidia-container*-1.19.1-*"
+
+
 def test_a_refusal_changes_nothing(host: Host) -> None:
     plain = at(host, "plain")
     assert not plain.package("nvidia-container-toolkit").is_installed

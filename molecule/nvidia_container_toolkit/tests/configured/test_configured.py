@@ -10,8 +10,8 @@ from testinfra.host import Host
 
 testinfra_hosts = ["ansible://gpu_nodes"]
 
-VERSIONS = {"fresh": "1.20.0-1", "edited": "1.19.1-1"}
-DEFAULTS = {"fresh": "nvidia", "edited": "runc"}
+VERSIONS = {"fresh": "1.20.0-1", "edited": "1.19.1-1", "rocky": "1.20.0"}
+DEFAULTS = {"fresh": "nvidia", "edited": "runc", "rocky": "nvidia"}
 PACKAGES = (
     "nvidia-container-toolkit",
     "nvidia-container-toolkit-base",
@@ -50,10 +50,13 @@ def test_what_others_configured_is_still_so(host: Host, settings: dict[str, Any]
 
 
 def test_packages_are_held(host: Host, settings: dict[str, Any]) -> None:
-    held = host.check_output("apt-mark showhold").split()
-    for name in PACKAGES:
-        assert host.package(name).version == VERSIONS[name_of(host)]
-        assert name in held
+    assert [host.package(name).version for name in PACKAGES] == [VERSIONS[name_of(host)]] * len(PACKAGES)
+    if name_of(host) == "rocky":
+        assert host.check_output("cat /etc/dnf/plugins/versionlock.list") == "*nvidia-container*-1.20.0-*"
+        # The newer version is offered, and not taken.
+        assert "Nothing to do" in host.run("dnf --assumeno upgrade").stdout
+    else:
+        assert set(PACKAGES) <= set(host.check_output("apt-mark showhold").split())
 
 
 def test_only_one_line_of_the_main_file_is_new(host: Host, settings: dict[str, Any]) -> None:

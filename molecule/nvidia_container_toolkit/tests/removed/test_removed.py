@@ -7,7 +7,7 @@ import json
 import pytest
 from testinfra.host import Host
 
-testinfra_hosts = ["ansible://fresh", "ansible://edited"]
+testinfra_hosts = ["ansible://fresh", "ansible://edited", "ansible://rocky"]
 
 
 def test_containerd_is_as_before(host: Host) -> None:
@@ -24,4 +24,5 @@ def test_containerd_is_as_before(host: Host) -> None:
 @pytest.mark.parametrize("name", ["nvidia-container-toolkit", "libnvidia-container1"])
 def test_packages_are_gone(host: Host, name: str) -> None:
     assert not host.package(name).is_installed
-    assert not host.file("/etc/apt/sources.list.d/mlstack-nvidia-container-toolkit.sources").exists
+    assert host.run("find /etc -name '*mlstack*'").stdout == ""
+    assert not host.exists("dnf") or host.file("/etc/dnf/plugins/versionlock.list").content_string == ""

@@ -9,7 +9,7 @@ testinfra_hosts = ["ansible://gpu_nodes"]
 
 def test_nothing_was_made(host: Host) -> None:
     assert not host.package("nvidia-container-toolkit").is_installed
-    assert not host.file("/etc/apt/sources.list.d/mlstack-nvidia-container-toolkit.sources").exists
+    assert host.run("find /etc -name '*mlstack*'").stdout == ""
     assert not host.file("/etc/containerd/conf.d/99-nvidia.toml").exists
     main = host.file("/etc/containerd/config.toml")
     assert not main.exists or "mlstack" not in main.content_string

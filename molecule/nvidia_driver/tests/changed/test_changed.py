@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from conftest import Packages
 from testinfra.host import Host
 
-testinfra_hosts = ["ansible://hopper", "ansible://volta", "ansible://nouveau"]
+testinfra_hosts = ["ansible://hopper", "ansible://volta", "ansible://nouveau", "ansible://rocky"]
 
 DRIVERS = {
     "hopper": ("590.44.01", "Open Kernel Module", "nvidia-kernel-open-dkms"),
     "volta": ("570.195.03", "x86_64 Kernel Module", "nvidia-kernel-dkms"),
     "nouveau": ("580.95.05", "x86_64 Kernel Module", "nvidia-kernel-dkms"),
+    "rocky": ("580.65.06", "x86_64 Kernel Module", "kmod-nvidia-latest-dkms"),
 }
 
 
@@ -24,17 +26,15 @@ def test_loaded_module_is_the_new_one(host: Host) -> None:
     assert host.run("nvidia-smi").rc == 0
 
 
-def test_packages_are_of_one_version_and_one_kind(host: Host) -> None:
+def test_packages_are_of_one_version_and_one_kind(host: Host, packages: Packages) -> None:
     version, _kind, package = DRIVERS[name_of(host)]
-    shown = host.check_output("dpkg-query --show --showformat='${db:Status-Status} ${Package} ${Version}\\n'")
-    rows = [line.split(" ") for line in shown.splitlines()]
-    driver = {row[1]: row[2] for row in rows if row[0] == "installed" and ("nvidia" in row[1] or "libcuda" in row[1])}
-    assert {name for name in driver if "kernel" in name} == {package}
-    assert set(driver.values()) == {f"{version}-1"}
+    driver = packages.driver()
+    assert {name for name in driver if "dkms" in name} == {package}
+    assert set(driver.values()) == {f"3:{version}-1.el9" if packages.is_rpm else f"{version}-1"}
 
 
-def test_interrupted_installation_is_finished(host: Host) -> None:
-    assert host.check_output("dpkg --audit") == ""
+def test_interrupted_installation_is_finished(packages: Packages) -> None:
+    assert packages.unfinished() == ""
 
 
 def test_fabric_manager_has_the_version_of_the_driver(host: Host) -> None:
@@ -43,5 +43,7 @@ def test_fabric_manager_has_the_version_of_the_driver(host: Host) -> None:
         assert host.service("nvidia-fabricmanager").is_running
 
 
-def test_version_is_held_anew(host: Host) -> None:
-    assert DRIVERS[name_of(host)][2] in host.check_output("apt-mark showhold").split()
+def test_version_is_held_anew(host: Host, packages: Packages) -> None:
+    version, _kind, package = DRIVERS[name_of(host)]
+    assert (f"*nvidia*-{version}-*" if packages.is_rpm else package) in packages.held()
+    assert "nvidia" not in packages.updates()

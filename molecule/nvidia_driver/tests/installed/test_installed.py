@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from conftest import Packages
 from testinfra.host import Host
 
 testinfra_hosts = ["ansible://gpu_nodes"]
@@ -39,6 +40,12 @@ DRIVERS = {
         {"nvidia-headless-no-dkms-580-server-open", "nvidia-utils-580-server"},
         {"nvidia-persistenced"},
     ),
+    "rocky": (
+        "580.95.05",
+        "Open Kernel Module",
+        {"*nvidia*-580.95.05-*"},
+        {"nvidia-persistenced"},
+    ),
 }
 
 
@@ -67,12 +74,15 @@ def test_every_gpu_is_listed(host: Host, driver: tuple[str, str, set[str], set[s
     assert all(driver[0] in line for line in lines)
 
 
-def test_version_is_held(host: Host, driver: tuple[str, str, set[str], set[str]]) -> None:
-    assert set(host.check_output("apt-mark showhold").split()) == driver[2]
+def test_version_is_held(packages: Packages, driver: tuple[str, str, set[str], set[str]]) -> None:
+    assert packages.held() == driver[2]
 
 
-def test_update_of_the_host_leaves_the_driver(host: Host, driver: tuple[str, str, set[str], set[str]]) -> None:
-    assert "nvidia" not in host.check_output("apt-get --simulate --quiet dist-upgrade | grep ^Inst || true")
+def test_update_of_the_host_leaves_the_driver(packages: Packages, driver: tuple[str, str, set[str], set[str]]) -> None:
+    updates = packages.updates()
+    # An answer, and not an error.
+    assert "Nothing to do" in updates if packages.is_rpm else "Calculating upgrade" in updates
+    assert "nvidia" not in updates
 
 
 def test_daemons_run_now_and_after_a_reboot(host: Host, driver: tuple[str, str, set[str], set[str]]) -> None:
@@ -88,5 +98,5 @@ def test_nouveau_is_kept_out_of_the_first_file_system(host: Host, driver: tuple[
 
 def test_host_without_gpu_is_left_alone(host: Host) -> None:
     if name_of(host) == "plain":
-        assert "nvidia" not in host.run("dpkg-query --show").stdout
+        assert Packages(host).driver() == {}
         assert host.run("find /etc -name '*mlstack*'").stdout == ""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from conftest import Packages
 from testinfra.host import Host
 
 testinfra_hosts = ["ansible://gpu_nodes"]
 
 
-def test_nothing_is_installed(host: Host) -> None:
-    assert "nvidia" not in host.run("dpkg-query --show").stdout
+def test_nothing_is_installed(packages: Packages) -> None:
+    assert packages.driver() == {}
 
 
 def test_no_file_is_left(host: Host) -> None:
