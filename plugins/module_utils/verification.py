@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,6 +29,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import (
     duration_of,
     has_started,
+    is_finished,
     state_of,
     training_container,
     training_container_name,
@@ -60,6 +62,10 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.redaction impor
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.steady import for_each, steadily
 
 RUNNING = "Running"
+# Phases of pods that do nothing any more.
+ENDED = ("Succeeded", "Failed")
+# Seconds between two looks at pods that are to end.
+WAIT_PAUSE = 0.5
 WANTED_STATES = (SUCCEEDED, RUNNING)
 _BOUNDS = ("final_above", "final_below", "best_above", "best_below")
 # How many of a kind a message names.
@@ -216,11 +222,21 @@ def _not_finite(numbers: Mapping[str, float | None]) -> list[str]:
 # -- what is seen
 
 
-def verify(api: KubeApi, kind: JobKind, jobs: list[Json], wanted: Wanted, hidden: Iterable[str] = ()) -> list[Verdict]:
-    """A verdict on each job of one namespace; `hidden` are secrets that no result may show."""
+def verify(
+    api: KubeApi,
+    kind: JobKind,
+    jobs: list[Json],
+    wanted: Wanted,
+    hidden: Iterable[str] = (),
+    wait_seconds: float = 0.0,
+) -> list[Verdict]:
+    """A verdict on each job of one namespace; `hidden` are secrets that no result may show.
+
+    For `wait_seconds` at most it is waited until replicas of jobs that are over have ended, too.
+    """
     hidden = list(hidden)
     namespace = jobs[0]["metadata"]["namespace"] if jobs else ""
-    all_pods = steadily(lambda: pods_of(api, namespace, [(kind, job) for job in jobs]))
+    all_pods = _last_pods(api, kind, namespace, jobs, wait_seconds)
     proofs = [_Proof(api, kind, job, pods, wanted) for job, pods in zip(jobs, all_pods, strict=True)]
     to_read = [(proof, replica) for proof in proofs for replica in proof.to_read()]
     readings = for_each(to_read, lambda pair: steadily(lambda: pair[0].read(pair[1])))
@@ -231,6 +247,23 @@ def verify(api: KubeApi, kind: JobKind, jobs: list[Json], wanted: Wanted, hidden
     is_well = all(check.met for proof, _checks in judged for check in proof.life)
     events = [] if is_well else warnings_in(api, namespace)
     return [proof.verdict(found, events, hidden) for proof, found in judged]
+
+
+def _last_pods(
+    api: KubeApi, kind: JobKind, namespace: str, jobs: list[Json], wait_seconds: float
+) -> list[dict[str, Json]]:
+    """The pods of each job by their names."""
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        all_pods = steadily(lambda: pods_of(api, namespace, [(kind, job) for job in jobs]))
+        runs_on = any(
+            is_finished(kind, job) and as_dict(pod.get("status")).get("phase") not in ENDED
+            for job, pods in zip(jobs, all_pods, strict=True)
+            for pod in pods.values()
+        )
+        if not runs_on or time.monotonic() >= deadline:
+            return all_pods
+        time.sleep(WAIT_PAUSE)
 
 
 class _Proof:

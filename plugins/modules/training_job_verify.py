@@ -152,6 +152,12 @@ options:
           - What is none is never counted as a value.
         type: bool
         default: true
+  wait_timeout:
+    description:
+      - Longest time to wait until all replicas of jobs that are over have ended, in seconds.
+      - With V(0) those that still run are judged as they are; what is said of them may be another thing a moment later.
+    type: int
+    default: 0
   report:
     description:
       - Directory, on the host where the module runs, for a report on all that was seen, of failed verifications, too.
@@ -434,6 +440,7 @@ def main() -> None:
                 "options": metric,
                 "mutually_exclusive": [["replica", "role", "replicas"]],
             },
+            "wait_timeout": {"type": "int", "default": 0},
             "report": {"type": "path"},
         },
         mutually_exclusive=[["name", "jobs", "selector"]],
@@ -449,7 +456,8 @@ def main() -> None:
         versions: dict[str, Any] = {"matplotlib": charts.require()} if params["report"] else {}
         api = connect(module)
         jobs, missing = find(api, kind, params)
-        verdicts = verify(api, kind, jobs, wanted, secret_options(AUTH_ARG_SPEC, params))
+        hidden = secret_options(AUTH_ARG_SPEC, params)
+        verdicts = verify(api, kind, jobs, wanted, hidden, params["wait_timeout"])
         if params["report"]:
             versions.update(kubernetes=server_version(api), python=platform.python_version())
     except InvalidJobError as error:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from ansible_collections.mlstack.kubernetes.plugins.module_utils import verification
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import TFJOB, InvalidJobError
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import Json
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.metrics import Check
@@ -54,6 +56,37 @@ def check(api: FakeApi, job: Json | None = None, **params: Any) -> tuple[Json, l
         str(Check(**expectation)) for expectation in verdict.seen["expectations"] if not expectation["met"]
     ]
     return verdict.seen, verdict.unmet
+
+
+class LateApi(FakeApi):
+    """A cluster on which the parameter server ends before the third look at it."""
+
+    looks = 0
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> Json:
+        if path == PODS:
+            self.looks += 1
+            if self.looks == 3:
+                self.put(f"{PODS}/mnist-ps-0", pod("mnist-ps-0", ended(), phase="Succeeded"))
+        return super().get(path, query)
+
+
+@pytest.mark.parametrize(
+    ("condition", "seconds", "looks"), [("Succeeded", 60, 3), ("Succeeded", 0, 1), ("Running", 60, 1)]
+)
+def test_replicas_of_a_job_that_is_over_are_waited_for(
+    monkeypatch: pytest.MonkeyPatch, condition: str, seconds: int, looks: int
+) -> None:
+    monkeypatch.setattr(verification, "WAIT_PAUSE", 0)
+    api = LateApi()
+    for replica in ("chief-0", "worker-0", "worker-1"):
+        api.put(f"{PODS}/mnist-{replica}", pod(f"mnist-{replica}", ended(), phase="Succeeded"))
+    api.put(f"{PODS}/mnist-ps-0", pod("mnist-ps-0", running()))
+    job = tf_job(conditions=(condition,))
+    (verdict,) = verify(api, TFJOB, [job], wanted_proof(TFJOB, {"state": "Running"}), wait_seconds=seconds)
+    assert api.looks == looks
+    (server,) = [row for row in verdict.seen["replicas"] if row["replica"] == "ps-0"]
+    assert server["exit_code"] == (0 if looks == 3 else None)
 
 
 def test_a_real_training_passes(api: FakeApi) -> None:
