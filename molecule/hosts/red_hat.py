@@ -2,7 +2,7 @@
 
     red_hat.py DIRECTORY NAME=VERSION…
 
-What is asked of them comes with the machine (see red_hat.yml), which has it from Debian.
+What is asked of them comes with the machine (see tasks/red_hat.yml), which has it from Debian.
 """
 
 from __future__ import annotations
