@@ -148,6 +148,11 @@ bench-hosts: root $(DEVELOPMENT) ## Second runs of the roles for hosts, on up to
 	$(call say,Benchmarks of the roles for hosts)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks.hosts $(ARGS)
 
+.PHONY: bench-stack
+bench-stack: root $(DEVELOPMENT) ## Unchanged runs of the whole stack, and where their time goes; writes docs/benchmarks-stack.md
+	$(call say,Benchmark of the stack; it takes about ten minutes)
+	$(BIN)/python -m benchmarks.stack $(ARGS)
+
 ##@ Release
 
 .PHONY: build

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks import report
+from benchmarks import report, stack
 from benchmarks.__main__ import Results, case, chosen
 from benchmarks.cluster import Requests
 from benchmarks.jobs import Jobs, described, manifest
@@ -128,3 +128,30 @@ def test_jobs_have_the_same_names_in_every_form(tmp_path: Path) -> None:
     names = [one["metadata"]["name"] for one in yaml.safe_load_all(jobs.yaml.read_text())]
     assert names == [one["metadata"]["name"] for one in map(yaml.safe_load, jobs.lines.read_text().splitlines())]
     assert names == [one["name"] for one in described(3)["jobs"]]
+
+
+PROFILE = """\
+localhost                  : ok=5    changed=0    unreachable=0    failed=0    skipped=0    rescued=0    ignored=0
+
+TASKS RECAP ********************************************************************
+Saturday 28 November 2026  22:00:06 +0000 (0:00:00.013)       0:00:00.706 *****
+===============================================================================
+mlstack.kubernetes.supply : Ask whether upstream answers ---------------- 0.61s
+registry : Verify | an image - any - is pulled on every node, as a pod would have it pulled --- 2.50s
+Train with TensorFlow --------------------------------------------------- 0.39s
+Playbook run took 0 days, 0 hours, 0 minutes, 0 seconds
+"""
+
+
+def test_where_a_runs_time_goes() -> None:
+    tasks = stack.tasks_of(PROFILE)
+    assert tasks == [
+        stack.Task("supply", "Ask whether upstream answers", 0.61),
+        stack.Task("registry", "Verify | an image - any - is pulled on every node, as a pod would have it pulled", 2.5),
+        stack.Task(stack.PLAYBOOK, "Train with TensorFlow", 0.39),
+    ]
+    runs = [stack.Measured(wall, tasks) for wall in (70.0, 59.0, 40.0)]
+    page = stack.report(stack.Measured(300.0, []), runs)
+    assert "| unchanged, median of 3 | 59.0 | 60: met |" in page
+    assert page.index("| registry | 1 | 2.5 | 71% |") < page.index("| supply | 1 | 0.6 | 17% |")
+    assert "60: **missed**" in stack.report(runs[0], runs[:1])
