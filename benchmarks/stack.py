@@ -116,7 +116,8 @@ def report(first: Measured, unchanged: Sequence[Measured]) -> str:
         lines.append(f"| {role} | {len(tasks)} | {seconds:.1f} | {seconds / total:.0%} |")
     lines += ["", "Its longest tasks:", "", "| role | task | seconds |", "| --- | --- | ---: |"]
     for task in sorted(median.tasks, key=lambda task: -task.seconds)[:LONGEST]:
-        lines.append(f"| {task.role} | {task.name} | {task.seconds:.1f} |")
+        name = task.name.replace("|", r"\|")
+        lines.append(f"| {task.role} | {name} | {task.seconds:.1f} |")
     return "\n".join([*lines, ""])
 
 

@@ -154,4 +154,5 @@ def test_where_a_runs_time_goes() -> None:
     page = stack.report(stack.Measured(300.0, []), runs)
     assert "| unchanged, median of 3 | 59.0 | 60: met |" in page
     assert page.index("| registry | 1 | 2.5 | 71% |") < page.index("| supply | 1 | 0.6 | 17% |")
+    assert r"| registry | Verify \| an image - any -" in page
     assert "60: **missed**" in stack.report(runs[0], runs[:1])
