@@ -15,7 +15,6 @@ import platform
 import re
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from .processes import CHECKOUT
+from .processes import CHECKOUT, run_playbook
 
 SCENARIO = "hosts_benchmark"
 DIRECTORY = Path("/var/tmp") / f"mlstack-molecule-{SCENARIO}"
@@ -96,9 +95,9 @@ class Machines:
         self.watchers = INOTIFY.read_text()
 
     def __enter__(self) -> Machines:
-        INOTIFY.write_text(str(max(int(self.watchers), WATCHERS * self.number)))
-        self.run(MOLECULE / "hosts/destroy.yml")
         try:
+            INOTIFY.write_text(str(max(int(self.watchers), WATCHERS * self.number)))
+            self.run(MOLECULE / "hosts/destroy.yml")
             self.run(MOLECULE / "hosts/create.yml")
             self.run(MOLECULE / "nvidia_driver/prepare.yml")
         except BaseException:
@@ -107,33 +106,20 @@ class Machines:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self.run(MOLECULE / "hosts/destroy.yml")
-        INOTIFY.write_text(self.watchers)
+        try:
+            self.run(MOLECULE / "hosts/destroy.yml")
+        finally:
+            INOTIFY.write_text(self.watchers)
 
     def run(self, playbook: Path, *arguments: str) -> str:
-        run = subprocess.run(
-            [
-                str(Path(sys.executable).with_name("ansible-playbook")),
-                f"--inventory={self.inventory}",
-                str(playbook),
-                *arguments,
-            ],
-            env={
-                **os.environ,
-                "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".collections"),
-                "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
-                "ANSIBLE_NOCOLOR": "1",
-                "ANSIBLE_PIPELINING": "true",
-                "MOLECULE_SCENARIO_NAME": SCENARIO,
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        return run_playbook(
+            self.inventory,
+            playbook,
+            *arguments,
+            ANSIBLE_COLLECTIONS_PATH=str(CHECKOUT / ".collections"),
+            ANSIBLE_PIPELINING="true",
+            MOLECULE_SCENARIO_NAME=SCENARIO,
         )
-        if run.returncode != 0:
-            sys.exit(f"{run.stdout}\n{playbook} failed, see above.")
-        return run.stdout
 
     def measure(self, name: str, number: int, forks: int) -> Measured:
         """Run a play on the first hosts; it must not change anything."""

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +16,32 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[1]
 BETWEEN_LOOKS = 0.05
 LONGEST = 580.0
+
+
+def run_playbook(inventory: Path, playbook: Path, *arguments: str, **environment: str) -> str:
+    """What a playbook prints. The benchmark ends with that where it fails."""
+    run = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("ansible-playbook")),
+            f"--inventory={inventory}",
+            str(playbook),
+            *arguments,
+        ],
+        cwd=CHECKOUT,
+        env={
+            **os.environ,
+            "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+            **environment,
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if run.returncode != 0:
+        sys.exit(f"{run.stdout}\n{playbook} failed, see above.")
+    return run.stdout
 
 
 @dataclass(frozen=True)

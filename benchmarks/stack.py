@@ -12,7 +12,6 @@ import argparse
 import os
 import platform
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from .processes import CHECKOUT
+from .processes import CHECKOUT, run_playbook
 
 INVENTORY = CHECKOUT / "inventories/test/hosts.ini"
 REPORT = CHECKOUT / "docs" / "benchmarks-stack.md"
@@ -56,24 +55,12 @@ def tasks_of(output: str) -> list[Task]:
 
 
 def run(playbook: str) -> str:
-    result = subprocess.run(
-        [str(Path(sys.executable).with_name("ansible-playbook")), f"--inventory={INVENTORY}", f"playbooks/{playbook}"],
-        cwd=CHECKOUT,
-        env={
-            **os.environ,
-            "ANSIBLE_CALLBACKS_ENABLED": "ansible.posix.profile_tasks",
-            "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-            "PROFILE_TASKS_TASK_OUTPUT_LIMIT": "all",
-        },
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+    return run_playbook(
+        INVENTORY,
+        CHECKOUT / "playbooks" / playbook,
+        ANSIBLE_CALLBACKS_ENABLED="ansible.posix.profile_tasks",
+        PROFILE_TASKS_TASK_OUTPUT_LIMIT="all",
     )
-    if result.returncode != 0:
-        sys.exit(f"{result.stdout}\n{playbook} failed, see above.")
-    return result.stdout
 
 
 def measure(is_first: bool = False) -> Measured:

@@ -43,6 +43,17 @@ class Installed:
 Runner = Callable[[Sequence[str]], "tuple[int, str, str]"]
 
 
+class UnansweredError(Exception):
+    """A program does not say what it was asked; the text names both."""
+
+
+def told(run: Runner, *command: str) -> str:
+    status, output, errors = run(command)
+    if status != 0:
+        raise UnansweredError(f"{command[0]} ended with {status}: {(errors or output).strip()}")
+    return output
+
+
 class PackageManager(Protocol):
     def installed(self, names: Iterable[str]) -> Installed:
         """What is installed; among it these packages, by the names that are asked for."""
@@ -64,10 +75,7 @@ class Apt:
     def installed(self, names: Iterable[str]) -> Installed:
         columns = ("Package", "Version", "db:Status-Want", "db:Status-Status")
         layout = r"\t".join(f"${{{name}}}" for name in columns) + r"\n"
-        return self.read(self._run(["dpkg-query", "--show", f"--showformat={layout}"])[1])
-
-    def read(self, output: str) -> Installed:
-        """Read lines of package, version, what is wanted of it, and status."""
+        output = told(self._run, "dpkg-query", "--show", f"--showformat={layout}")
         rows = [row for row in (line.split("\t") for line in output.splitlines()) if len(row) == 4]
         there = [row for row in rows if row[3] == "installed"]
         unfinished = [row[0] for row in rows if row[3] not in ("installed", "config-files", "not-installed")]
@@ -78,8 +86,7 @@ class Apt:
 
     def offered(self, names: Sequence[str]) -> tuple[dict[str, list[str]], str]:
         # It lists what is known of, and only warns of the rest.
-        _status, output, _errors = self._run(["apt-cache", "madison", *names])
-        return parse_madison(output), ""
+        return parse_madison(told(self._run, "apt-cache", "madison", *names)), ""
 
     def exactly(self, name: str, version: str) -> str:
         return f"{name}={version}"
@@ -94,7 +101,7 @@ class Dnf:
 
     def installed(self, names: Iterable[str]) -> Installed:
         layout = r"%{NAME}\t%{EPOCHNUM}:%{VERSION}-%{RELEASE}\t%{ARCH}\n"
-        rows = _rows(self._run(["rpm", "--query", "--all", f"--queryformat={layout}"])[1])
+        rows = _rows(told(self._run, "rpm", "--query", "--all", f"--queryformat={layout}"))
         versions: dict[str, str] = {}
         unfinished = []
         for name, version, architecture in rows:

@@ -143,6 +143,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.nvidia_driver_p
     Apt,
     Choice,
     Dnf,
+    UnansweredError,
     choose,
     installed_driver,
 )
@@ -170,13 +171,16 @@ def main() -> None:
         return module.run_command(list(command), environ_update={"LC_ALL": "C.UTF-8"})  # type: ignore[no-any-return]
 
     manager = MANAGERS[module.params["manager"]](run)
-    installed = manager.installed([*packages, *others])
     offered: dict[str, list[str]] = {}
     errors = ""
-    choice = choose(packages, others, version, {}, installed.versions) if packages else Choice()
-    if packages and not choice.version:
-        offered, errors = manager.offered([*packages, *others])
-        choice = choose(packages, others, version, offered, installed.versions)
+    try:
+        installed = manager.installed([*packages, *others])
+        choice = choose(packages, others, version, {}, installed.versions) if packages else Choice()
+        if packages and not choice.version:
+            offered, errors = manager.offered([*packages, *others])
+            choice = choose(packages, others, version, offered, installed.versions)
+    except UnansweredError as error:
+        module.fail_json(msg=f"Nothing is known of the host's packages: {error}")
     present, of_driver = installed_driver([*packages, *recorded], installed.versions)
     module.exit_json(
         changed=False,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.nvidia_driver_packages import (
     Apt,
     Choice,
     Dnf,
     Installed,
+    UnansweredError,
     choose,
     installed_driver,
     parse_madison,
@@ -43,10 +45,8 @@ class Host:
 
     def __init__(self, output: str, status: int = 0, errors: str = "") -> None:
         self.answer = (status, output, errors)
-        self.commands: list[Sequence[str]] = []
 
-    def __call__(self, command: Sequence[str]) -> tuple[int, str, str]:
-        self.commands.append(command)
+    def __call__(self, _command: Sequence[str]) -> tuple[int, str, str]:
         return self.answer
 
 
@@ -62,6 +62,14 @@ def test_apt_tells_what_was_interrupted(tmp_path: Path) -> None:
     assert Apt(Host(output), str(tmp_path)).installed([]).unfinished == ["a", "b"]
     (tmp_path / "0001").touch()
     assert Apt(Host(""), str(tmp_path)).installed([]).unfinished == ["dpkg"]
+
+
+@pytest.mark.parametrize(("manager", "program"), [(Apt, "dpkg-query"), (Dnf, "rpm")])
+def test_a_package_manager_that_does_not_answer_is_no_empty_host(manager: type[Apt] | type[Dnf], program: str) -> None:
+    with pytest.raises(UnansweredError, match=f"{program} ended with 2: database is broken"):
+        manager(Host("", 2, "database is broken\n")).installed([])
+    with pytest.raises(UnansweredError, match="apt-cache ended with 100: no lists"):
+        Apt(Host("", 100, "no lists")).offered(["nvidia-smi"])
 
 
 KERNEL = "kernel-devel-5.14.0-570.el9.x86_64"
