@@ -28,7 +28,7 @@ GOAL = 60.0
 LONGEST = 10
 # Tasks of no role.
 PLAYBOOK = "the playbooks themselves"
-TASK = re.compile(r"^(?:(?:mlstack\.kubernetes\.)?(?P<role>\w+) : )?(?P<task>.+?) -{3,} (?P<seconds>\d+\.\d+)s$")
+TASK = re.compile(r"^(?:(?:mlstack\.kubernetes\.)?(?P<role>\w+) : )?(?P<task>.+?) -{2,} (?P<seconds>\d+\.\d+)s$")
 CHANGED = re.compile(r"changed=(\d+)")
 
 

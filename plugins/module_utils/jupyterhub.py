@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -22,6 +23,8 @@ READ_TIMEOUT = 30.0
 SHOWN = 400
 SHOWN_WARNINGS = 4
 KEPT_FILE = "mlstack-verify.txt"
+# Annotation of the Secret whose token the proof was made with.
+NOTE = "mlstack.kubernetes/proof"
 
 
 class HubError(Exception):
@@ -53,6 +56,25 @@ class Proof:
     restart_seconds: float
     code_seconds: float
     output: str
+
+
+def to_note(proof: Proof, state: str) -> str:
+    """What is kept of a proof, with the `state` that it is of."""
+    return json.dumps({"state": _hash(state), **asdict(proof)}, sort_keys=True)
+
+
+def from_note(note: str, state: str) -> Proof | None:
+    """The proof of that `state`, if the note is of one."""
+    try:
+        kept = json.loads(note)
+        return Proof(**kept) if kept.pop("state") == _hash(state) else None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        # Nobody's, or of another release of this collection.
+        return None
+
+
+def _hash(state: str) -> str:
+    return hashlib.sha256(state.encode()).hexdigest()
 
 
 class Hub:

@@ -14,7 +14,7 @@ description:
   - Starts a server for a user of its own, runs code in a kernel, restarts the server, and finds what was written
     before. Then the server and the user are removed.
   - JupyterHub is reached through the API server, which needs no open port, only a kubeconfig with the right to
-    C(get) the Secret and to C(create) the resource C(pods/portforward).
+    C(get) the Secret and to C(create) the resource C(pods/portforward), and with O(state) to C(patch) the Secret.
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
 options:
@@ -52,6 +52,14 @@ options:
     description: Python code that the kernel has to run without an error.
     type: str
     default: import tensorflow
+  state:
+    description:
+      - Text that names the state of the JupyterHub, another one for each. A proof is then kept as an annotation of
+        O(token_secret), and as long as the state, the version of JupyterHub, O(user) and O(code) are the same, it is
+        returned, and JupyterHub only asked for its version.
+      - Without it the proof is made each time, and not kept.
+    type: str
+    default: ""
   wait_timeout:
     description: Seconds within which a server has to start, and the code to end.
     type: int
@@ -65,7 +73,7 @@ attributes:
     description: Proves nothing, since that starts a server.
     support: none
   diff_mode:
-    description: Leaves nothing changed.
+    description: Leaves nothing changed but what O(state) tells of.
     support: none
 """
 
@@ -77,6 +85,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+is_kept:
+  description: Whether the proof is that of an earlier run.
+  returned: success
+  type: bool
+  sample: false
 version:
   description: Version of JupyterHub.
   returned: success
@@ -104,12 +117,21 @@ output:
 """
 
 import base64
+import json
 from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.jupyterhub import Hub, HubError, prove
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.jupyterhub import (
+    NOTE,
+    Hub,
+    HubError,
+    from_note,
+    prove,
+    to_note,
+)
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import (
     ApiError,
+    Json,
     KubeApi,
     UnreachableError,
     core_path,
@@ -133,6 +155,7 @@ OPTIONS: dict[str, Any] = {
     "token_key": {"type": "str", "required": True, "no_log": False},
     "user": {"type": "str", "default": "mlstack-verify-user"},
     "code": {"type": "str", "default": "import tensorflow"},
+    "state": {"type": "str", "default": ""},
     "wait_timeout": {"type": "int", "default": 300},
 }
 
@@ -170,29 +193,43 @@ class WebSocket:
         self._socket.close()
 
 
-def read_token(api: KubeApi, namespace: str, secret: str, key: str) -> str:
+def read_secret(api: KubeApi, namespace: str, name: str) -> Json:
     try:
-        data = api.get(core_path(namespace, "secrets", secret)).get("data") or {}
+        return api.get(core_path(namespace, "secrets", name))
     except ApiError as error:
-        raise HubError(f"token_secret: the Secret {namespace}/{secret} cannot be read: {error.message}") from error
+        raise HubError(f"token_secret: the Secret {namespace}/{name} cannot be read: {error.message}") from error
+
+
+def token_in(secret: Json, key: str) -> str:
+    data = secret.get("data") or {}
     if key not in data:
-        raise HubError(f"token_key: the Secret {namespace}/{secret} has no '{key}', only {', '.join(sorted(data))}")
+        name = f"{secret['metadata']['namespace']}/{secret['metadata']['name']}"
+        raise HubError(f"token_key: the Secret {name} has no '{key}', only {', '.join(sorted(data))}")
     return base64.b64decode(data[key]).decode()
 
 
 def main() -> None:
     module = AnsibleK8SModule(argument_spec={**AUTH_ARG_SPEC, **OPTIONS}, supports_check_mode=False)
     params = module.params
+    namespace, user, code = params["namespace"], params["user"], params["code"]
     try:
         client = connect(module)
-        token = read_token(client, params["namespace"], params["token_secret"], params["token_key"])
-        pod, port = wait_for_pod(client, params["namespace"], params["service"], params["port"], params["wait_timeout"])
-        with client.tunnel(params["namespace"], pod, port) as address:
+        secret = read_secret(client, namespace, params["token_secret"])
+        token = token_in(secret, params["token_key"])
+        pod, port = wait_for_pod(client, namespace, params["service"], params["port"], params["wait_timeout"])
+        with client.tunnel(namespace, pod, port) as address:
             hub = Hub(address, token, WebSocket, params["base_path"])
-            proof = prove(hub, params["user"], params["code"], params["wait_timeout"])
-    except (ClientError, UnreachableError, ServingError, HubError) as error:
+            state = json.dumps([params["state"], hub.version(), user, code]) if params["state"] else ""
+            note = (secret["metadata"].get("annotations") or {}).get(NOTE, "")
+            kept = from_note(note, state) if state else None
+            proof = kept or prove(hub, user, code, params["wait_timeout"])
+        if state and not kept:
+            annotations = {NOTE: to_note(proof, state)}
+            path = core_path(namespace, "secrets", params["token_secret"])
+            client.patch(path, {"metadata": {"annotations": annotations}})
+    except (ClientError, ApiError, UnreachableError, ServingError, HubError) as error:
         module.fail_json(msg=f"JupyterHub does not prove itself: {error}")
-    module.exit_json(changed=False, **asdict(proof))
+    module.exit_json(changed=False, is_kept=kept is not None, **asdict(proof))
 
 
 if __name__ == "__main__":

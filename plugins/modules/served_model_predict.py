@@ -104,7 +104,8 @@ options:
     description:
       - O(instances), O(expected) and, where it is needed, O(output) in one JSON text, such as that of the file
         C(known_answers.json) which the examples of this collection write beside the versions of a model.
-      - For many instances it is much faster than O(instances), since Ansible takes it as one value.
+      - For many instances it is much faster than O(instances), since Ansible takes it as one value, and faster still
+        compressed by C(gzip) and written in Base64, which is taken, too.
     type: json
   min_accuracy:
     description: Share of right answers below which the task fails, from 0 to 1.
@@ -209,10 +210,13 @@ latency:
   type: dict
 """
 
+import base64
+import gzip
 import json
 import ssl
 import time
 import traceback
+import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -247,12 +251,16 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.serving_rest im
 )
 
 SHOWN_MISTAKES = 5
+# What gzip begins with, in Base64.
+GZIP = "H4sI"
 
 
 def read_known_answers(text: str, output: str | None) -> dict[str, Any]:
-    """The options that known answers stand for."""
+    """The options that known answers stand for; `text` is JSON, or Base64 of JSON compressed by gzip."""
     try:
-        known = json.loads(text)
+        known = json.loads(gzip.decompress(base64.b64decode(text)) if text.startswith(GZIP) else text)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ServingError(f"known_answers: begins as what gzip compresses, and cannot be read: {error}") from error
     except ValueError as error:
         raise ServingError(f"known_answers: is no JSON: {error}") from error
     if not isinstance(known, dict) or not all(isinstance(known.get(key), list) for key in ("instances", "expected")):

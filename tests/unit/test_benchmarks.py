@@ -136,7 +136,7 @@ localhost                  : ok=5    changed=0    unreachable=0    failed=0    s
 TASKS RECAP ********************************************************************
 Saturday 28 November 2026  22:00:06 +0000 (0:00:00.013)       0:00:00.706 *****
 ===============================================================================
-mlstack.kubernetes.supply : Ask whether upstream answers ---------------- 0.61s
+mlstack.kubernetes.supply : Ask whether upstream answers -- 0.61s
 registry : Verify | an image - any - is pulled on every node, as a pod would have it pulled --- 2.50s
 Train with TensorFlow --------------------------------------------------- 0.39s
 Playbook run took 0 days, 0 hours, 0 minutes, 0 seconds

@@ -9,7 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.jupyterhub import Hub, HubError, prove
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.jupyterhub import (
+    Hub,
+    HubError,
+    Proof,
+    from_note,
+    prove,
+    to_note,
+)
 
 USER = "mlstack-verify"
 READY = {"progress": 100, "ready": True, "message": "Server ready"}
@@ -226,3 +233,18 @@ def test_what_went_wrong_is_told_and_not_what_followed(hub: Hub, world: World) -
 def test_nobody_there_is_told() -> None:
     with pytest.raises(HubError, match="GET /hub/api/ is not answered: ConnectionRefusedError"):
         prove(Hub("127.0.0.1:9", "t", lambda *_: Kernel(World())), USER, "import tensorflow", 5)
+
+
+PROOF = Proof("5.4.0", 7.2, 4.1, 6.3, "2.20.0")
+
+
+def test_a_proof_is_kept() -> None:
+    assert from_note(to_note(PROOF, "this"), "this") == PROOF
+
+
+@pytest.mark.parametrize(
+    "note",
+    [to_note(PROOF, "that"), "", "{", "[]", "{}", to_note(PROOF, "this").replace("output", "said")],
+)
+def test_what_is_no_proof_of_this_is_not_taken_for_one(note: str) -> None:
+    assert from_note(note, "this") is None
