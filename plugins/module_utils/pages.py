@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import Json
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.whole_files import read, write
@@ -72,20 +73,35 @@ class UnwritableError(Exception):
     """There is no place for a report."""
 
 
-def save_report(directory: str, document: Json, html_page: str, dry_run: bool) -> Json:
-    """Writes a report's two files where they are not as they should be, and returns what a module tells of it."""
-    texts = {"json": as_json(document), "html": html_page}
-    paths = {key: os.path.join(directory, f"report.{key}") for key in texts}
+def save_report(directory: str, document: Json, draw: Callable[[Json], str], dry_run: bool) -> Json:
+    """Writes a report's two files where they are not as they should be, and returns what a module tells of it.
+
+    `draw` makes the page of the document. Where the files are there and belong to each other, it is not called.
+    """
+    text = as_json(document)
+    paths = {key: os.path.join(directory, f"report.{key}") for key in ("json", "html")}
     try:
-        stale = [key for key, path in paths.items() if read(path) != (texts[key], FILE_MODE)]
-        for key in stale:
-            if not dry_run:
-                write(paths[key], texts[key], FILE_MODE)
+        stale = read(paths["json"]) != (text, FILE_MODE) or not _is_page_of(text, *read(paths["html"]))
+        if stale and not dry_run:
+            write(paths["json"], text, FILE_MODE)
+            html_page = draw(document)
+            write(paths["html"], html_page + _seal(text, html_page), FILE_MODE)
     except OSError as error:
         raise UnwritableError(
             f"cannot be written to {directory!r}: {error}. Name a directory that the user of this task may write to."
         ) from error
-    return {"changed": bool(stale), "report": {"directory": directory, **paths}}
+    return {"changed": stale, "report": {"directory": directory, **paths}}
+
+
+def _is_page_of(text: str, html_page: str | None, mode: int | None) -> bool:
+    body, _, seal = (html_page or "").removesuffix("\n").rpartition("\n")
+    return mode == FILE_MODE and f"{seal}\n" == _seal(text, f"{body}\n")
+
+
+def _seal(text: str, html_page: str) -> str:
+    """The page's last line: what says that it is a whole page, as it was drawn, of the document with this `text`."""
+    digest = hashlib.sha256(f"{text}\0{html_page}".encode(errors="surrogateescape")).hexdigest()
+    return f"<!-- sha256 of report.json and of what stands above: {digest} -->\n"
 
 
 def as_json(document: Json) -> str:

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: image_build
-short_description: Build a container image from packages and push it, unless the registry has it
+short_description: Build container images from packages and push them, unless the registry has them
 version_added: 0.1.0
 author:
   - mlstack.kubernetes contributors (@mlstack)
 description:
   - Hashes everything that an image is made of. Where the registry has an image tagged with that hash, nothing is done.
-    Otherwise the image is built with buildah and pushed.
+    Otherwise the image is built with buildah and pushed, one after the other.
   - The image is also kept as a file in O(work_directory), so that a new registry gets it without another build.
   - The directory of the image holds a C(Containerfile). Its build context is made on the host, so that no build step
     needs a network. It holds the files of the directory, the compiled programs below C(programs/), further files as
@@ -27,39 +27,49 @@ requirements:
   - mmdebstrap, for C(debian.txt)
   - python3-pip, for C(requirements.txt)
 options:
-  name:
-    description: Name of the image, which is appended to O(prefix).
-    type: str
-    required: true
-  base:
-    description:
-      - Image of the same registry that this one begins with, for a C(Containerfile) that says C(ARG BASE) and
-        C(FROM ${BASE}). Nodes pull what both have in common once.
-    type: str
-    default: ""
-  directory:
-    description: Directory with the C(Containerfile) and the package lists, on the host.
-    type: path
-    required: true
-  programs:
-    description: Compiled programs, put below C(programs/) in the build context under their own names.
-    type: list
-    elements: path
-    default: []
-  files:
-    description: Further files and directories for the build context.
+  images:
+    description: The images, those that others begin with before them.
     type: list
     elements: dict
-    default: []
+    required: true
     suboptions:
-      source:
-        description: File or directory on the host.
-        type: path
-        required: true
-      target:
-        description: Its path in the build context.
+      name:
+        description: Name of the image, which is appended to O(prefix).
         type: str
         required: true
+      base:
+        description:
+          - Image that this one begins with, for a C(Containerfile) that says C(ARG BASE) and C(FROM ${BASE}). Nodes
+            pull what both have in common once.
+          - Name of one before it in O(images), or the full reference of one in the same registry.
+        type: str
+        default: ""
+      directory:
+        description: Directory with the C(Containerfile) and the package lists, on the host. Without it the one that is
+          named as the image in O(directory).
+        type: path
+      programs:
+        description: Compiled programs, put below C(programs/) in the build context under their own names.
+        type: list
+        elements: path
+        default: []
+      files:
+        description: Further files and directories for the build context.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          source:
+            description: File or directory on the host.
+            type: path
+            required: true
+          target:
+            description: Its path in the build context.
+            type: str
+            required: true
+  directory:
+    description: Directory with a directory for each image that names none.
+    type: path
   prefix:
     description: Registry and path that lead the image's name, such as V(127.0.0.1:5443/mlstack).
     type: str
@@ -80,7 +90,7 @@ options:
     required: true
 attributes:
   check_mode:
-    description: Says whether the image would be built, and under which tag.
+    description: Says which images would be built, and under which tags.
     support: full
   diff_mode:
     description: The tag says all.
@@ -88,11 +98,13 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Build the image of the cluster's DNS server
+- name: Build the images of the cluster's DNS server, and of a notebook that begins with TensorFlow
   mlstack.kubernetes.image_build:
-    name: coredns
-    directory: /srv/example/images/coredns
-    programs: [/srv/example/programs/coredns]
+    images:
+      - {name: coredns, programs: [/srv/example/programs/coredns]}
+      - {name: tensorflow}
+      - {name: notebook, base: tensorflow, directory: /srv/example/notebook}
+    directory: /srv/example/images
     prefix: 127.0.0.1:5443/mlstack
     ca_file: /var/lib/example/ca.crt
     auth_file: /var/lib/example/auth.json
@@ -100,32 +112,37 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-image:
-  description: Full reference of the image.
-  returned: success
-  type: str
-  sample: 127.0.0.1:5443/mlstack/coredns:4f1c2b9a7d3e5f60
-digest:
-  description: Digest of the image's manifest. Empty where the image would be built in check mode.
-  returned: success
-  type: str
-  sample: sha256:6d5f…
-size:
-  description: Bytes of the image as the registry holds it.
-  returned: success
-  type: int
-  sample: 19482211
-packages:
-  description: The entries of C(debian.txt) and C(requirements.txt).
+images:
+  description: The images, in their order.
   returned: success
   type: list
-  elements: str
-  sample: [python3, six==1.16.0]
-seconds:
-  description: Time that each step of the build took. Empty where nothing was built.
-  returned: success
-  type: dict
-  sample: {rootfs: 41.2, build: 6.0, push: 3.1, keep: 0.8}
+  elements: dict
+  contains:
+    name:
+      description: Name of the image.
+      type: str
+      sample: coredns
+    image:
+      description: Full reference of the image.
+      type: str
+      sample: 127.0.0.1:5443/mlstack/coredns:4f1c2b9a7d3e5f60
+    digest:
+      description: Digest of the image's manifest. Empty where the image would be built in check mode.
+      type: str
+      sample: sha256:6d5f…
+    size:
+      description: Bytes of the image as the registry holds it.
+      type: int
+      sample: 19482211
+    packages:
+      description: The entries of C(debian.txt) and C(requirements.txt).
+      type: list
+      elements: str
+      sample: [python3, six==1.16.0]
+    seconds:
+      description: Time that each step of the build took. Empty where nothing was built.
+      type: dict
+      sample: {rootfs: 41.2, build: 6.0, push: 3.1, keep: 0.8}
 """
 
 import fcntl
@@ -406,22 +423,83 @@ def build(params: dict[str, Any], found: dict[str, Path], reference: str, regist
         return task.seconds
 
 
+def described(images: list[dict[str, Any]], directory: str | None) -> list[dict[str, Any]]:
+    """The images, each with its directory."""
+    described = [
+        {**image, "directory": image["directory"] or (directory and str(Path(directory) / image["name"]))}
+        for image in images
+    ]
+    for image in described:
+        if not image["directory"]:
+            raise BuildError(f"Image {image['name']}: neither its own directory nor that of all images is given")
+    return described
+
+
+def have(image: dict[str, Any], params: dict[str, Any], registry: Registry | None, only_look: bool) -> dict[str, Any]:
+    """What there is of the image, after it was built where it is missing; without a `registry` it is missing."""
+    name, path = image["name"], params["prefix"].partition("/")[2]
+    if only_look and any(not os.path.exists(program) for program in image["programs"]):
+        # An earlier task, which was only checked too, is the one that makes them; the tag depends on what they are.
+        return result(name, f"{params['prefix']}/{name}:not-built-yet")
+    found = inputs(image)
+    packages = [entry for target in PACKAGE_LISTS if target in found for entry in entries(found[target])]
+    tag = tag_of(found, image["base"])
+    reference = f"{params['prefix']}/{name}:{tag}"
+    if registry is None:
+        return result(name, reference, packages)
+    repository = f"{path}/{name}" if path else name
+    there = registry.image(repository, tag)
+    seconds: dict[str, float] = {}
+    if there is None and not only_look:
+        seconds = build({**params, **image}, found, reference, registry)
+        there = registry.image(repository, tag)
+        if there is None:
+            raise BuildError(f"{reference} was pushed, but the registry does not have it")
+    return result(name, reference, packages, there.digest if there else "", there.size if there else 0, seconds)
+
+
+def result(
+    name: str,
+    image: str,
+    packages: list[str] | None = None,
+    digest: str = "",
+    size: int = 0,
+    seconds: dict[str, float] | None = None,
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "image": image,
+        "digest": digest,
+        "size": size,
+        "packages": packages or [],
+        "seconds": seconds or {},
+    }
+
+
 def main() -> NoReturn:
     module = AnsibleModule(
         argument_spec={
-            "name": {"type": "str", "required": True},
-            "base": {"type": "str", "default": ""},
-            "directory": {"type": "path", "required": True},
-            "programs": {"type": "list", "elements": "path", "default": []},
-            "files": {
+            "images": {
                 "type": "list",
                 "elements": "dict",
-                "default": [],
+                "required": True,
                 "options": {
-                    "source": {"type": "path", "required": True},
-                    "target": {"type": "str", "required": True},
+                    "name": {"type": "str", "required": True},
+                    "base": {"type": "str", "default": ""},
+                    "directory": {"type": "path"},
+                    "programs": {"type": "list", "elements": "path", "default": []},
+                    "files": {
+                        "type": "list",
+                        "elements": "dict",
+                        "default": [],
+                        "options": {
+                            "source": {"type": "path", "required": True},
+                            "target": {"type": "str", "required": True},
+                        },
+                    },
                 },
             },
+            "directory": {"type": "path"},
             "prefix": {"type": "str", "required": True},
             "ca_file": {"type": "path", "required": True},
             "auth_file": {"type": "path", "required": True},
@@ -429,44 +507,28 @@ def main() -> NoReturn:
         },
         supports_check_mode=True,
     )
-    name = module.params["name"]
-    missing = [path for path in module.params["programs"] if not os.path.exists(path)]
-    if module.check_mode and missing:
-        # An earlier task, which was only checked too, is the one that makes them; the tag depends on what they are.
-        reference = f"{module.params['prefix']}/{name}:not-built-yet"
-        module.exit_json(changed=True, image=reference, digest="", size=0, packages=[], seconds={})
+    params = module.params
+    address = params["prefix"].partition("/")[0]
+    results: dict[str, dict[str, Any]] = {}
+    what = f"Registry {address}"
+    changed = False
     try:
-        found = inputs(module.params)
-        packages = [entry for target in PACKAGE_LISTS if target in found for entry in entries(found[target])]
-        tag = tag_of(found, module.params["base"])
-        reference = f"{module.params['prefix']}/{name}:{tag}"
-        address, _, path = module.params["prefix"].partition("/")
-        credentials = basic_credentials(module.params["auth_file"], address)
-        if credentials is None:
-            # In check mode on a new host there is no registry yet, so the image would be built.
-            if module.check_mode:
-                module.exit_json(changed=True, image=reference, digest="", size=0, packages=packages, seconds={})
-            raise BuildError(f"{module.params['auth_file']}: holds no credentials for {address}")
-        registry = Registry(address, module.params["ca_file"], credentials)
-        repository = f"{path}/{name}" if path else name
-        image = registry.image(repository, tag)
-        seconds: dict[str, float] = {}
-        changed = image is None
-        if image is None and not module.check_mode:
-            seconds = build(module.params, found, reference, registry)
-            image = registry.image(repository, tag)
-            if image is None:
-                raise BuildError(f"{reference} was pushed, but the registry does not have it")
+        images = described(params["images"], params["directory"])
+        credentials = basic_credentials(params["auth_file"], address)
+        # In check mode on a new host there is no registry yet, so the images would be built.
+        if credentials is None and not module.check_mode:
+            raise BuildError(f"{params['auth_file']}: holds no credentials for {address}")
+        registry = Registry(address, params["ca_file"], credentials) if credentials else None
+        for image in images:
+            what = f"Image {image['name']}"
+            base = results.get(image["base"])
+            settled = {**image, "base": base["image"] if base else image["base"]}
+            made = have(settled, params, registry, module.check_mode)
+            changed |= not made["digest"] or bool(made["seconds"])
+            results[image["name"]] = made
     except (BuildError, OSError, RegistryError, subprocess.CalledProcessError) as error:
-        module.fail_json(msg=f"Image {name}: {error}")
-    module.exit_json(
-        changed=changed,
-        image=reference,
-        digest=image.digest if image else "",
-        size=image.size if image else 0,
-        packages=packages,
-        seconds=seconds,
-    )
+        module.fail_json(msg=f"{what}: {error}", images=list(results.values()))
+    module.exit_json(changed=changed, images=list(results.values()))
 
 
 if __name__ == "__main__":

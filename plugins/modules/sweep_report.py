@@ -119,6 +119,7 @@ report:
   type: dict
 """
 
+from functools import partial
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -154,14 +155,14 @@ def report(module: AnsibleModule) -> dict[str, Any]:
     except charts.ChartsMissingError as error:
         module.warn(f"The report has no pictures: {error}")
     document = document_of(params["name"], objective, assessed, curves, versions)
-    page = report_html(document, with_pictures="matplotlib" in versions)
+    draw = partial(report_html, with_pictures="matplotlib" in versions)
     return {
         "best": best_of(assessed),
         "table": lines_of(assessed, objective),
         "failed_runs": [
             {key: row[key] for key in ("name", "parameters", "state", "msg")} for row in assessed if not row["passed"]
         ],
-        **save_report(params["directory"], document, page, module.check_mode),
+        **save_report(params["directory"], document, draw, module.check_mode),
     }
 
 

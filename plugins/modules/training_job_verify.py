@@ -481,7 +481,7 @@ def main() -> None:
     if params["report"]:
         document = document_of(verdicts, missing, versions)
         try:
-            result.update(save_report(params["report"], document, report_html(document), module.check_mode))
+            result.update(save_report(params["report"], document, report_html, module.check_mode))
         except UnwritableError as error:
             module.fail_json(msg=f"report: {error}")
     if result["unmet"]:

@@ -13,14 +13,14 @@ TAGS = ("--tags", "volcano")
 IMAGE = {
     "ansible.builtin.include_role": {"name": "mlstack.kubernetes.registry", "tasks_from": "build.yml"},
     "vars": {
-        "registry_build_name": "trainer-tensorflow",
-        "registry_build_directory": str(CHECKOUT / "images/trainer-tensorflow"),
-        "registry_build_files": [{"source": str(CHECKOUT / "examples"), "target": "examples"}],
+        "registry_build_images": [
+            {"name": "trainer-tensorflow", "files": [{"source": str(CHECKOUT / "examples"), "target": "examples"}]}
+        ],
     },
 }
 TRAINING = {
     "name": "mnist-volcano",
-    "image": "{{ registry_build_image.image }}",
+    "image": "{{ registry_built['trainer-tensorflow'].image }}",
     "command": ["python3", "/examples/tensorflow/mnist_parameter_server.py"],
     "args": ["--model-directory", "/models/mnist-volcano"],
     "plugins": {"tensorflow": []},

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.extended
 TAGS = ("playbooks/ai.yaml", "--tags", "jupyterhub")
 KINDS = "deployments,replicasets,pods,services,ingresses,networkpolicies,secrets,serviceaccounts,roles,rolebindings"
 PASSWORD = HOME / "jupyterhub/password"
+AS_BEFORE = "as an earlier run has proved"
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +39,20 @@ def test_nothing_is_left_of_the_proof(hub: Run) -> None:
 def test_second_run_changes_nothing(hub: Run) -> None:
     again = playbook(*TAGS)
     assert (again.status, again.changed) == (0, [])
+    # Nor does it prove again what it has proved; verify.yaml does.
+    assert AS_BEFORE in again.words
     proof = playbook("playbooks/verify.yaml", "--tags", "jupyterhub")
     assert (proof.status, proof.changed) == (0, [])
+    assert "the home survived a restart" in proof.words
+    assert AS_BEFORE not in proof.words
+
+
+def test_a_jupyterhub_that_somebody_has_changed_is_proved_again(hub: Run) -> None:
+    kubectl("set", "env", "deployment/proxy", "SOMEBODY=else")
+    again = playbook(*TAGS)
+    assert again.status == 0
+    assert "the home survived a restart" in again.words
+    assert AS_BEFORE not in again.words
 
 
 def test_a_user_computes_in_a_browser(hub: Run) -> None:

@@ -12,7 +12,13 @@ from ansible_collections.mlstack.kubernetes.plugins.modules.served_model_predict
 
 KNOWN = {"output": "digits", "instances": [[0.5], [1]], "expected": [3, 7]}
 TEXT = json.dumps(KNOWN)
-COMPRESSED = base64.b64encode(gzip.compress(TEXT.encode())).decode()
+
+
+def compressed(text: str) -> str:
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+COMPRESSED = compressed(TEXT)
 
 
 @pytest.mark.parametrize("text", [TEXT, COMPRESSED])
@@ -27,7 +33,7 @@ def test_known_answers_are_read(text: str) -> None:
         ("{", "known_answers: is no JSON"),
         ("[]", "known_answers: needs a list `instances` and a list `expected`"),
         (COMPRESSED[: len(COMPRESSED) // 8 * 4], "known_answers: begins as what gzip compresses, and cannot be read"),
-        (base64.b64encode(gzip.compress(b"{")).decode(), "known_answers: is no JSON"),
+        (compressed("{"), "known_answers: is no JSON"),
     ],
 )
 def test_what_are_no_known_answers_is_told(text: str, message: str) -> None:

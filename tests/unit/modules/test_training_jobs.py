@@ -145,6 +145,22 @@ def test_report_is_written_once(api: FakeApi, verify: Call, tmp_path: Path) -> N
     assert verify(name="good", report=str(directory))["changed"]
 
 
+@pytest.mark.parametrize("part", ["<h1", "</html>", "sha256 of"])
+def test_report_that_somebody_has_changed_is_drawn_again(
+    api: FakeApi, verify: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    add_job(api, "good")
+    verify(name="good", report=str(tmp_path))
+    page = tmp_path / "report.html"
+    drawn = page.read_text()
+    page.write_text(drawn.replace(part, f"other {part}"))
+    assert verify(name="good", report=str(tmp_path))["changed"]
+    assert page.read_text() == drawn
+    # What is as it was is not drawn.
+    monkeypatch.setattr(training_job_verify, "report_html", None)
+    assert not verify(name="good", report=str(tmp_path))["changed"]
+
+
 def test_report_is_written_of_a_failure_too(api: FakeApi, verify: Call, tmp_path: Path) -> None:
     add_job(api, "rising", (1, 2))
     result = verify(jobs=["rising", "absent"], report=str(tmp_path))
