@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 
@@ -50,8 +49,7 @@ def unpack(root: Path) -> Path:
     collection = root / "ansible_collections" / "mlstack" / "kubernetes"
     collection.mkdir(parents=True)
     (tarball,) = root.glob("*.tar.gz")
-    with tarfile.open(tarball) as archive:
-        archive.extractall(collection, filter="data")
+    shutil.unpack_archive(tarball, collection)
     return collection
 
 
