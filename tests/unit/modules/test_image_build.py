@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.mlstack.kubernetes.plugins.modules.image_build import BuildError, discard, inputs, tag_of
+from ansible_collections.mlstack.kubernetes.plugins.modules import image_build
+from ansible_collections.mlstack.kubernetes.plugins.modules.image_build import (
+    BuildError,
+    described,
+    discard,
+    inputs,
+    tag_of,
+)
+
+from .conftest import Call
 
 
 @pytest.fixture
@@ -116,3 +126,51 @@ def test_leftovers_of_a_killed_build_are_discarded(tmp_path: Path) -> None:
     discard(work)
     discard(work)
     assert not work.exists()
+
+
+def test_an_image_s_directory_is_its_own_or_the_one_of_its_name() -> None:
+    images = [{"name": "one", "directory": "/there"}, {"name": "two", "directory": None}]
+    assert [image["directory"] for image in described(images, "/images")] == ["/there", "/images/two"]
+    with pytest.raises(BuildError, match="Image two: neither its own directory nor that of all images is given"):
+        described(images, None)
+
+
+@pytest.fixture
+def look(call: Call, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
+    """Looks, in check mode, for images that no registry has yet."""
+    for name in ("base", "child"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "Containerfile").write_text("FROM scratch\n")
+
+    def look(*images: dict[str, Any]) -> list[dict[str, Any]]:
+        there = {key: str(tmp_path / key) for key in ("ca_file", "auth_file", "work_directory")}
+        answer = call(
+            image_build, images=images, directory=str(tmp_path), prefix="127.0.0.1:1/stack", check_mode=True, **there
+        )
+        assert answer["changed"]
+        found: list[dict[str, Any]] = answer["images"]
+        return found
+
+    return look
+
+
+def test_images_are_told_in_their_order_before_there_is_a_registry(
+    look: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    before = look({"name": "base"}, {"name": "child", "base": "base"})
+    assert [image["image"].rpartition(":")[0] for image in before] == [
+        "127.0.0.1:1/stack/base",
+        "127.0.0.1:1/stack/child",
+    ]
+    assert [(image["digest"], image["seconds"]) for image in before] == [("", {})] * 2
+    # Another base makes another child; one of the same reference makes the same.
+    assert look({"name": "child", "base": before[0]["image"]})[0] == before[1]
+    (tmp_path / "base/Containerfile").write_text("FROM other\n")
+    assert look({"name": "base"}, {"name": "child", "base": "base"})[1]["image"] != before[1]["image"]
+
+
+def test_an_image_of_programs_that_are_still_to_be_compiled_is_told(
+    look: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    (missing,) = look({"name": "base", "programs": [str(tmp_path / "missing")]})
+    assert missing["image"] == "127.0.0.1:1/stack/base:not-built-yet"
