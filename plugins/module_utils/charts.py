@@ -80,8 +80,12 @@ def require() -> str:
             return importlib.metadata.version("matplotlib")
     except importlib.metadata.PackageNotFoundError:
         pass
-    raise ChartsMissingError(
-        f"reports are drawn by the Python package matplotlib, which {sys.executable} does not have. "
+    raise _missing("it is not installed")
+
+
+def _missing(reason: object) -> ChartsMissingError:
+    return ChartsMissingError(
+        f"reports are drawn by the Python package matplotlib, which {sys.executable} does not have: {reason}. "
         "Install it (`pip install matplotlib`) on the host where this module runs, or do without the report."
     )
 
@@ -284,8 +288,11 @@ def _panels(figure: Figure, count: int) -> list[Axes]:
 
 @contextmanager
 def _figure(height: float) -> Iterator[Figure]:
-    import matplotlib
-    from matplotlib.figure import Figure
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise _missing(error) from error
 
     with matplotlib.rc_context(), warnings.catch_warnings():
         # Letters that the font lacks are drawn as boxes.

@@ -83,8 +83,8 @@ def save_report(directory: str, document: Json, draw: Callable[[Json], str], dry
     try:
         stale = read(paths["json"]) != (text, FILE_MODE) or not _is_page_of(text, *read(paths["html"]))
         if stale and not dry_run:
-            write(paths["json"], text, FILE_MODE)
             html_page = draw(document)
+            write(paths["json"], text, FILE_MODE)
             write(paths["html"], html_page + _seal(text, html_page), FILE_MODE)
     except OSError as error:
         raise UnwritableError(

@@ -518,7 +518,7 @@ def main() -> NoReturn:
         # In check mode on a new host there is no registry yet, so the images would be built.
         if credentials is None and not module.check_mode:
             raise BuildError(f"{params['auth_file']}: holds no credentials for {address}")
-        registry = Registry(address, params["ca_file"], credentials) if credentials else None
+        registry = Registry(address, params["ca_file"], credentials) if credentials is not None else None
         for image in images:
             what = f"Image {image['name']}"
             base = results.get(image["base"])

@@ -197,7 +197,7 @@ def main() -> None:
         module.exit_json(**report(module))
     except InvalidSweepError as error:
         module.fail_json(msg=f"The sweep cannot be reported on: {error}")
-    except UnwritableError as error:
+    except (charts.ChartsMissingError, UnwritableError) as error:
         module.fail_json(msg=f"directory: {error}")
     except OSError as error:
         module.fail_json(

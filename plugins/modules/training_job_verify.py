@@ -482,7 +482,7 @@ def main() -> None:
         document = document_of(verdicts, missing, versions)
         try:
             result.update(save_report(params["report"], document, report_html, module.check_mode))
-        except UnwritableError as error:
+        except (charts.ChartsMissingError, UnwritableError) as error:
             module.fail_json(msg=f"report: {error}")
     if result["unmet"]:
         module.fail_json(**result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,18 @@ def test_report_that_somebody_has_changed_is_drawn_again(
     # What is as it was is not drawn.
     monkeypatch.setattr(training_job_verify, "report_html", None)
     assert not verify(name="good", report=str(tmp_path))["changed"]
+
+
+def test_report_that_cannot_be_drawn_is_told_and_leaves_nothing(
+    api: FakeApi, verify: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package is there, and a part of it is broken."""
+    add_job(api, "good")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    result = verify(name="good", report=str(tmp_path))
+    assert result["failed"]
+    assert "report: reports are drawn by the Python package matplotlib" in result["msg"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_report_is_written_of_a_failure_too(api: FakeApi, verify: Call, tmp_path: Path) -> None:
