@@ -32,14 +32,15 @@ options:
     description: Label of the version, for example V(canary).
     type: str
   protocol:
-    description: Interface of the server to use.
-    type: str
+    description: Interfaces of the server to use. Of several each is asked, and has to answer as O(expected).
+    type: list
+    elements: str
     choices: [rest, grpc]
-    default: rest
+    default: [rest]
   url:
     description:
       - Address of the server, as V(http://host:8501) or V(https://host) for REST, and as V(host:8500) for gRPC, which
-        is not encrypted.
+        is not encrypted. An address is for one protocol.
       - O(ca_cert) and O(validate_certs) hold for it, too.
     type: str
   service:
@@ -50,7 +51,9 @@ options:
     type: str
     default: default
   port:
-    description: Port of the Service, by name or number. V(8501) for REST and V(8500) for gRPC where it is not given.
+    description:
+      - Port of the Service, by name or number, for one protocol. V(8501) for REST and V(8500) for gRPC where it is not
+        given.
     type: str
   instances:
     description:
@@ -149,6 +152,7 @@ EXAMPLES = r"""
     service: tf-serving
     model: mnist-tensorflow
     known_answers: "{{ lookup('ansible.builtin.file', 'known_answers.json') }}"
+    protocol: [rest, grpc]
     min_accuracy: 0.9
 
 - name: A picture of a 4, by gRPC, a hundred times
@@ -208,6 +212,10 @@ latency:
   description: Milliseconds for the batch, C(p50), C(p95), C(p99), C(mean), C(min) and C(max), of so many C(requests).
   returned: when there are instances or images
   type: dict
+by_protocol:
+  description: For each of the protocols what else is returned at the top, where it is of the first of them.
+  returned: with several protocols
+  type: dict
 """
 
 import base64
@@ -225,6 +233,7 @@ from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import UnreachableError
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.kubernetes_core import (
     AUTH_ARG_SPEC,
+    Client,
     ClientError,
     connect,
     new_module,
@@ -277,6 +286,11 @@ def check(params: dict[str, Any]) -> None:
         raise ServingError(f"expected: has {len(params['expected'])} answers for {len(given or [])} instances")
     if not 0 <= params["min_accuracy"] <= 1:
         raise ServingError(f"min_accuracy: {params['min_accuracy']} is not from 0 to 1")
+    if not params["protocol"]:
+        raise ServingError(f"protocol: is empty; give at least one of {', '.join(INTERFACES)}")
+    for name in ("url", "port"):
+        if params[name] and len(set(params["protocol"])) > 1:
+            raise ServingError(f"{name}: '{params[name]}' is for one protocol; ask by each in a task of its own")
     for name, least in (("requests", 1), ("timeout", 1), ("wait_timeout", 0)):
         if params[name] < least:
             raise ServingError(f"{name}: {params[name]} is less than {least}")
@@ -303,14 +317,13 @@ def grpc_model(params: dict[str, Any], url: str, target: Target, shown: str = ""
 
 
 @contextmanager
-def reach(module: Any, target: Target) -> Iterator[ServedModel]:
-    params = module.params
-    make, scheme, usual_port = INTERFACES[params["protocol"]]
-    if params["url"]:
+def reach(client: Client | None, params: dict[str, Any], target: Target, protocol: str) -> Iterator[ServedModel]:
+    """The model by one protocol: through the API server, or without a client at `url`."""
+    make, scheme, usual_port = INTERFACES[protocol]
+    if client is None:
         with closing(make(params, params["url"], target)) as model:
             yield model
         return
-    client = connect(module)
     namespace, service, wanted = params["namespace"], params["service"], params["port"] or usual_port
     pod, port = wait_for_pod(client, namespace, service, wanted, params["wait_timeout"])
     with (
@@ -369,6 +382,22 @@ def ask(params: dict[str, Any], model: ServedModel, target: Target, wait_timeout
     return result
 
 
+def judge(params: dict[str, Any], result: dict[str, Any], protocol: str) -> None:
+    """ServingError for too few answers as expected."""
+    if params["expected"] is None or result["accuracy"] >= params["min_accuracy"]:
+        return
+    mistakes = "; ".join(
+        f"{entry['answer']} instead of {entry['expected']} for instance {entry['index']}"
+        for entry in result["mistakes"][:SHOWN_MISTAKES]
+    )
+    count = len(params["expected"])
+    raise ServingError(
+        f"Version {result['version']} of the model '{result['model']}' gave {count - len(result['mistakes'])} of "
+        f"{count} answers as expected, asked by {protocol}. That is an accuracy of {result['accuracy']:.4f}, and "
+        f"min_accuracy is {params['min_accuracy']}. The first mistakes: {mistakes}."
+    )
+
+
 def main() -> None:
     module = new_module(
         argument_spec={
@@ -376,7 +405,7 @@ def main() -> None:
             "model": {"type": "str", "required": True},
             "version": {"type": "int"},
             "label": {"type": "str"},
-            "protocol": {"type": "str", "choices": ["rest", "grpc"], "default": "rest"},
+            "protocol": {"type": "list", "elements": "str", "choices": ["rest", "grpc"], "default": ["rest"]},
             "url": {"type": "str"},
             "service": {"type": "str"},
             "namespace": {"type": "str", "default": "default"},
@@ -414,8 +443,8 @@ def main() -> None:
     # A copy: the result repeats what the module was given, which must not grow.
     params = dict(module.params)
     for wanted, package, imported in (
-        (params["protocol"] == "grpc", "grpcio", "grpc"),
-        (params["protocol"] == "grpc", "protobuf", "google.protobuf"),
+        ("grpc" in params["protocol"], "grpcio", "grpc"),
+        ("grpc" in params["protocol"], "protobuf", "google.protobuf"),
         (params["images"], "Pillow", "PIL"),
     ):
         if wanted:
@@ -428,24 +457,21 @@ def main() -> None:
         if params["known_answers"] is not None:
             params.update(read_known_answers(params["known_answers"], params["output"]))
         check(params)
-        started = time.monotonic()
-        with reach(module, target) as model:
-            result = ask(params, model, target, max(params["wait_timeout"] - (time.monotonic() - started), 0))
+        deadline = time.monotonic() + params["wait_timeout"]
+        client = None if params["url"] else connect(module)
+        results = {}
+        for protocol in params["protocol"]:
+            with reach(client, params, target, protocol) as model:
+                results[protocol] = ask(params, model, target, max(deadline - time.monotonic(), 0))
     except (ServingError, ClientError, UnreachableError) as error:
         module.fail_json(msg=f"The model '{target.model}' cannot be asked: {error}")
-    if params["expected"] is not None and result["accuracy"] < params["min_accuracy"]:
-        mistakes = "; ".join(
-            f"{entry['answer']} instead of {entry['expected']} for instance {entry['index']}"
-            for entry in result["mistakes"][:SHOWN_MISTAKES]
-        )
-        count = len(params["expected"])
-        module.fail_json(
-            msg=f"Version {result['version']} of the model '{target.model}' gave {count - len(result['mistakes'])} of "
-            f"{count} answers as expected. That is an accuracy of {result['accuracy']:.4f}, and min_accuracy is "
-            f"{params['min_accuracy']}. The first mistakes: {mistakes}.",
-            **result,
-        )
-    module.exit_json(changed=False, **result)
+    told = results[params["protocol"][0]] | ({"by_protocol": results} if len(results) > 1 else {})
+    for protocol, result in results.items():
+        try:
+            judge(params, result, protocol)
+        except ServingError as error:
+            module.fail_json(msg=str(error), **told)
+    module.exit_json(changed=False, **told)
 
 
 if __name__ == "__main__":
