@@ -191,6 +191,21 @@ def test_inventory_is_refused(inventory: str, message: str, tmp_path: Path) -> N
     assert message in output
 
 
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "hosts.ini").write_text(EARLY)
+    status, output = preflight(
+        tmp_path / "hosts.ini", "-e", "nvidia_driver_drain=no kubeflow_https=yes state=gone mlstack_supply=magic"
+    )
+    assert status != 0
+    for message in (
+        "state: 'gone' is not known here.",
+        "mlstack_supply: 'magic' is not one of auto, upstream, packages.",
+        "nvidia_driver_drain: 'no' is text and not a boolean. In a YAML file write nvidia_driver_drain: true,",
+        "kubeflow_https: 'yes' is text and not a boolean.",
+    ):
+        assert message in output
+
+
 def test_early_group_does_not_take_the_place_of_the_one_that_is_there(tmp_path: Path) -> None:
     (tmp_path / "hosts.ini").write_text(EARLY + "[kubernetes_api]\nnode-3\n")
     _status, output = preflight(tmp_path / "hosts.ini")
