@@ -60,20 +60,31 @@ def digest_of(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
+class Redirects(urllib.request.HTTPRedirectHandler):
+    """Registries send those who read to a storage elsewhere, which must not learn the credentials."""
+
+    def redirect_request(self, req: urllib.request.Request, *arguments: Any) -> urllib.request.Request | None:
+        request = super().redirect_request(req, *arguments)
+        if request is not None and (request.type, request.host) != (req.type, req.host):
+            request.remove_header("Authorization")
+        return request
+
+
 class Registry:
     def __init__(self, address: str, ca_file: str, credentials: str | None, timeout: float = 30) -> None:
         self.address = address
         self.credentials = credentials
         self.timeout = timeout
-        # By what a server asked for; tokens are good for minutes.
-        self.tokens: dict[str, str] = {}
+        # By repository and whether it is only read. Each is good for minutes; then the registry asks for another.
+        self.tokens: dict[tuple[str, bool], str] = {}
+        self.asks_for_tokens = False
         try:
             context = ssl.create_default_context(cafile=ca_file)
         except OSError as error:
             raise RegistryError(f"{ca_file}: {error.strerror or error}") from error
         # No proxy: a proxy of the environment is for the internet, not for the stack's own registry.
         self.opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context), Redirects()
         )
 
     def request(
@@ -84,33 +95,37 @@ class Registry:
         request = urllib.request.Request(url, data=body, headers=headers or {}, method=method)
         if not self.credentials:
             return self.answer(request)
-        request.add_header("Authorization", f"Basic {self.credentials}")
+        purpose = purpose_of(method, url)
+        if purpose in self.tokens:
+            request.add_header("Authorization", f"Bearer {self.tokens[purpose]}")
+        elif not self.asks_for_tokens:
+            request.add_header("Authorization", f"Basic {self.credentials}")
         answer = self.answer(request)
         challenge = answer.headers.get("www-authenticate", "")
         if answer.status != 401 or not challenge.lower().startswith("bearer "):
             return answer
         # Registries such as Harbor take the password at another place, and a token at this one.
-        request.add_header("Authorization", f"Bearer {self.token(challenge)}")
+        self.asks_for_tokens = True
+        self.tokens[purpose] = self.token(challenge)
+        request.add_header("Authorization", f"Bearer {self.tokens[purpose]}")
         return self.answer(request)
 
     def token(self, challenge: str) -> str:
-        """Return the token that a server asked for, which the password buys."""
-        if challenge not in self.tokens:
-            asked = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-            realm = asked.pop("realm", "")
-            if not realm.startswith("https://"):
-                raise RegistryError(f"https://{self.address}: it asks for a token of {realm or 'nobody'}, not by https")
-            request = urllib.request.Request(f"{realm}?{urllib.parse.urlencode(asked)}")
-            request.add_header("Authorization", f"Basic {self.credentials}")
-            answer = self.answer(request)
-            try:
-                given = json.loads(answer.body)
-                self.tokens[challenge] = str(given.get("token") or given["access_token"])
-            except (ValueError, KeyError, AttributeError) as error:
-                raise RegistryError(
-                    f"{realm}: no token was given for these credentials (HTTP status {answer.status})"
-                ) from error
-        return self.tokens[challenge]
+        """Return the token that a server asks for, which the password buys."""
+        asked = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+        realm = asked.pop("realm", "")
+        if not realm.startswith("https://"):
+            raise RegistryError(f"https://{self.address}: it asks for a token of {realm or 'nobody'}, not by https")
+        request = urllib.request.Request(f"{realm}?{urllib.parse.urlencode(asked)}")
+        request.add_header("Authorization", f"Basic {self.credentials}")
+        answer = self.answer(request)
+        try:
+            given = json.loads(answer.body)
+            return str(given.get("token") or given["access_token"])
+        except (ValueError, KeyError, AttributeError) as error:
+            raise RegistryError(
+                f"{realm}: no token was given for these credentials (HTTP status {answer.status})"
+            ) from error
 
     def answer(self, request: urllib.request.Request) -> Response:
         try:
@@ -177,6 +192,13 @@ class Registry:
             201, "PUT", f"/v2/{repository}/manifests/{reference}", body=body, headers={"Content-Type": MANIFEST_TYPE}
         )
         return digest_of(body)
+
+
+def purpose_of(method: str, url: str) -> tuple[str, bool]:
+    """What a token is for: a repository, or another path of the registry, and whether it is only read."""
+    path = urllib.parse.urlsplit(url).path
+    found = re.match(r"/v2/(.+)/(?:manifests|blobs|tags)/", path)
+    return found[1] if found else path, method in ("GET", "HEAD")
 
 
 def lower(headers: Any) -> dict[str, str]:
