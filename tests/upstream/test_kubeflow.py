@@ -27,6 +27,8 @@ ON_SIMULATED = {
     "target": {"kind": "DaemonSet"},
     "patch": json.dumps([{"op": "add", "path": "/spec/template/spec/nodeSelector", "value": {"type": "kwok"}}]),
 }
+# All but trainer, whose manifests name a file that is no part of any repository.
+COMPONENTS = ["dashboard", "profiles", "notebooks", "volumes", "tensorboards", "katib", "kserve", "pipelines", "spark"]
 KUBEFLOW = Component(
     "kubeflow",
     "kubeflow",
@@ -35,7 +37,7 @@ KUBEFLOW = Component(
     {
         "kubeflow_user": "ada@example.org",
         "kubeflow_password_file": str(HOME / "kubeflow/password"),
-        "kubeflow_components": ["dashboard", "profiles", "notebooks", "volumes", "tensorboards"],
+        "kubeflow_components": COMPONENTS,
         "kubeflow_patches": [*NO_WEBHOOKS, ON_SIMULATED],
         "kubeflow_wait_timeout": 300,
         "mlstack_supply": "upstream",
