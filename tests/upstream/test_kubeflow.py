@@ -48,8 +48,35 @@ KUBEFLOW = Component(
 VARIABLES = ("--extra-vars", json.dumps(KUBEFLOW.variables))
 
 
+def volume(name: str) -> dict[str, object]:
+    spec = {
+        "capacity": {"storage": "20Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "persistentVolumeReclaimPolicy": "Retain",
+        "hostPath": {"path": "/nowhere"},
+    }
+    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec}
+
+
 @pytest.fixture(scope="module")
-def before(simulated: None) -> set[str]:
+def volumes(simulated: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the databases of Katib and the pipelines are kept on; nothing makes volumes on this cluster."""
+    file = tmp_path_factory.mktemp("volumes") / "volumes.json"
+    names = [f"mlstack-test-kubeflow-{number}" for number in range(3)]
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": [volume(name) for name in names]}))
+    kubectl("apply", f"--filename={file}")
+    yield
+    kubectl("delete", "persistentvolumes", *names)
+
+
+@pytest.fixture(scope="module")
+def refused(simulated: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run before there are volumes."""
+    return playbook(*written(KUBEFLOW, tmp_path_factory.mktemp("play")), *VARIABLES)
+
+
+@pytest.fixture(scope="module")
+def before(refused: Run, volumes: None) -> set[str]:
     return objects()
 
 
@@ -64,10 +91,17 @@ def installed(before: set[str], tmp_path_factory: pytest.TempPathFactory) -> Ite
     remove()
 
 
+def test_databases_without_volumes_are_told_before_anything_is_applied(refused: Run) -> None:
+    assert refused.status != 0
+    assert "kubeflow_components: katib, pipelines needs volumes" in refused.words
+    assert "apply the namespaces" not in refused.output
+
+
 def test_all_of_it_is_applied_and_available(installed: Run) -> None:
     assert installed.status == 0
     found = json.loads(kubectl("get", "deployments", "--namespace=kubeflow", "--output=json"))["items"]
-    assert {"centraldashboard", "notebook-controller-deployment"} <= {item["metadata"]["name"] for item in found}
+    names = {item["metadata"]["name"] for item in found}
+    assert {"centraldashboard", "notebook-controller-deployment", "katib-controller", "ml-pipeline"} <= names
     assert all(item["status"]["availableReplicas"] for item in found)
 
 
@@ -76,7 +110,7 @@ def test_every_image_comes_from_the_mirror(installed: Run) -> None:
     own = "--selector=mlstack.kubernetes/part-of=kubeflow"
     template = "--output=jsonpath={range .items[*]}{.spec.template.spec.initContainers[*].image} "
     template += "{.spec.template.spec.containers[*].image} {end}"
-    spaces = ("kubeflow", "istio-system", "cert-manager", "auth", "oauth2-proxy")
+    spaces = ("kubeflow", "istio-system", "cert-manager", "auth", "oauth2-proxy", "knative-serving")
     images = {
         image for space in spaces for image in kubectl("get", "deployments", f"-n={space}", own, template).split()
     }
