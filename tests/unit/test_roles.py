@@ -128,4 +128,5 @@ def test_nothing_is_changed_out_of_check_mode(role: str) -> None:
         task["name"]
         for task in found
         if task.get("check_mode") is False and task.get("changed_when") is not False and not set(reading) & set(task)
+        if task.get("ansible.builtin.import_tasks") != "verify.yml"
     ] == []
