@@ -17,7 +17,7 @@ from .cluster import Cluster
 from .machine import commands, describe
 from .processes import CHECKOUT
 from .report import write
-from .tools import CACHE, PING, SUBMITTERS, WAITERS, Bench, Tool, Waiter
+from .tools import CACHE, PING, SUBMITTERS, TOOLS, WAITERS, Bench, Tool, Waiter
 
 SIZES = (1, 20, 100, 500, 1000)
 # With these sizes memory is measured.
@@ -57,7 +57,7 @@ def chosen(arguments: Sequence[str]) -> Choice:
     parser.add_argument("--note", default="", help="what the reader has to know of the circumstances")
     options = vars(parser.parse_args(arguments))
     options["kubectl"] = options["kubectl"] or options["kubeconfig"].parent / "bin" / "kubectl"
-    known = {tool.name for tool in (*SUBMITTERS, *WAITERS)}
+    known = {tool.name for tool in TOOLS}
     for option, allowed in (("only", set(MEASUREMENTS)), ("tools", known)):
         if unknown := set(options[option]) - allowed:
             parser.error(f"--{option}: there is no {', '.join(sorted(unknown))}; choose from {', '.join(allowed)}")

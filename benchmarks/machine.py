@@ -20,7 +20,7 @@ import yaml
 
 from .jobs import Jobs, manifest
 from .processes import CHECKOUT
-from .tools import SDK_PYTHON, SUBMITTERS, WAITERS, Bench
+from .tools import SDK_PYTHON, SUBMITTERS, TOOLS, Bench
 
 _SDK_VERSION = "import importlib.metadata as m; print(m.version('kubeflow-training'), m.version('kubernetes'))"
 
@@ -65,7 +65,7 @@ def commands(bench: Bench) -> dict[str, str]:
             settings.key_file: "client.key",
         }
         found = {}
-        for tool in (*SUBMITTERS, *WAITERS):
+        for tool in TOOLS:
             text = " ".join(tool.command(bench, jobs))
             if (playbook := Path(name) / "playbook.yaml").exists():
                 text += "\n" + yaml.safe_dump(yaml.safe_load(playbook.read_text())[0]["tasks"], sort_keys=False)

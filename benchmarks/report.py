@@ -10,13 +10,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from .tools import PING, SUBMITTERS, TFJOB, WAITERS
+from .tools import PING, TFJOB, TOOLS
 
 Results = Mapping[str, Mapping[str, Any]]
 WRITES = ("POST", "PUT", "PATCH", "APPLY", "DELETE")
 NOTHING = "-"
 # As all tables have them.
-NAMES = dict.fromkeys([PING, *(tool.name for tool in (*SUBMITTERS, *WAITERS))])
+NAMES = dict.fromkeys([PING, *(tool.name for tool in TOOLS)])
 
 INTRODUCTION = """\
 # Benchmarks

@@ -152,4 +152,5 @@ WAITERS = [
     Waiter("k8s (wait_condition)", _module("kubernetes.core.k8s", **_K8S_WAIT), interval=5, is_told_of_failure=False),
     Waiter("SDK", lambda bench, jobs: _sdk(bench, jobs, "wait", jobs.name), interval=15),
 ]
+TOOLS: list[Tool | Waiter] = [*SUBMITTERS, *WAITERS]
 FOLLOW = _module("mlstack.kubernetes.tfjob", wait_timeout=3600)
