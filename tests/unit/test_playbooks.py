@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -206,6 +207,16 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         "kubeflow_https: 'yes' is text and not a boolean.",
     ):
         assert message in output
+
+
+def test_preflight_knows_all_booleans_of_the_roles() -> None:
+    roles = re.findall(r"mlstack\.kubernetes\.(\w+)", (CHECKOUT / "playbooks/stack.yaml").read_text())
+    specifications = [CHECKOUT / "roles" / role / "meta/argument_specs.yml" for role in roles]
+    options = [yaml.safe_load(file.read_text())["argument_specs"]["main"]["options"] for file in specifications]
+    booleans = {name for found in options for name, option in found.items() if option["type"] == "bool"}
+    assert {name for name in booleans if "_delete_" not in name} == set(
+        plays("preflight.yaml")[0]["vars"]["__preflight_booleans"]
+    )
 
 
 def test_early_group_does_not_take_the_place_of_the_one_that_is_there(tmp_path: Path) -> None:
