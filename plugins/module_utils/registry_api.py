@@ -77,7 +77,6 @@ class Registry:
         self.timeout = timeout
         # By repository and whether it is only read. Each is good for minutes; then the registry asks for another.
         self.tokens: dict[tuple[str, bool], str] = {}
-        self.asks_for_tokens = False
         try:
             context = ssl.create_default_context(cafile=ca_file)
         except OSError as error:
@@ -98,14 +97,13 @@ class Registry:
         purpose = purpose_of(method, url)
         if purpose in self.tokens:
             request.add_header("Authorization", f"Bearer {self.tokens[purpose]}")
-        elif not self.asks_for_tokens:
+        elif not self.tokens:
             request.add_header("Authorization", f"Basic {self.credentials}")
         answer = self.answer(request)
         challenge = answer.headers.get("www-authenticate", "")
         if answer.status != 401 or not challenge.lower().startswith("bearer "):
             return answer
         # Registries such as Harbor take the password at another place, and a token at this one.
-        self.asks_for_tokens = True
         self.tokens[purpose] = self.token(challenge)
         request.add_header("Authorization", f"Bearer {self.tokens[purpose]}")
         return self.answer(request)

@@ -466,11 +466,11 @@ def main() -> None:
     except (ServingError, ClientError, UnreachableError) as error:
         module.fail_json(msg=f"The model '{target.model}' cannot be asked: {error}")
     told = results[params["protocol"][0]] | ({"by_protocol": results} if len(results) > 1 else {})
-    for protocol, result in results.items():
-        try:
+    try:
+        for protocol, result in results.items():
             judge(params, result, protocol)
-        except ServingError as error:
-            module.fail_json(msg=str(error), **told)
+    except ServingError as error:
+        module.fail_json(msg=str(error), **told)
     module.exit_json(changed=False, **told)
 
 
