@@ -20,6 +20,7 @@ HELPERS = {
     "go_programs",
     "helm_release",
     "host_preflight",
+    "interrupted_packages",
     "package_repository",
     "password_file",
     "rollout",

@@ -30,6 +30,10 @@ def test_a_default_is_taken_back(host: Host) -> None:
     assert edited.package("libnvidia-container1").version == "1.20.0-1"
 
 
+def test_the_killed_installation_was_finished(host: Host) -> None:
+    assert at(host, "edited").check_output("dpkg --audit") == ""
+
+
 def test_a_version_is_taken_back_with_dnf(host: Host) -> None:
     rocky = at(host, "rocky")
     assert rocky.package("nvidia-container-toolkit").version == "1.19.1"
