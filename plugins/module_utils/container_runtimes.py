@@ -13,11 +13,13 @@ containerd says its configuration is without that file.
 
 from __future__ import annotations
 
+import calendar
 import glob
 import json
 import os
 import re
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -260,10 +262,14 @@ def found(run: Run) -> list[Runtime]:
 
 def started(run: Run, unit: str) -> float | None:
     """Return when the unit's program was started, in seconds since 1970; None where it does not run."""
-    command = ["systemctl", "show", "--property=ActiveState,ExecMainStartTimestamp", "--timestamp=unix", unit]
+    # In words that all versions of systemd have: --timestamp=unix came with 251.
+    command = ["env", "TZ=UTC", "LC_ALL=C", "systemctl", "show", "--property=ActiveState,ExecMainStartTimestamp", unit]
     values = dict(line.split("=", 1) for line in call(run, *command).splitlines() if "=" in line)
-    stamp = values.get("ExecMainStartTimestamp", "").lstrip("@")
-    return float(stamp) if values.get("ActiveState") == "active" and stamp else None
+    stamp = values.get("ExecMainStartTimestamp", "")
+    if values.get("ActiveState") != "active" or not stamp:
+        return None
+    _weekday, day, hour, zone = stamp.split()
+    return float(calendar.timegm(time.strptime(f"{day} {hour} {zone}", "%Y-%m-%d %H:%M:%S %Z")))
 
 
 def is_stale(run: Run, unit: str, paths: Sequence[str]) -> bool:

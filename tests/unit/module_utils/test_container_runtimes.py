@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -173,13 +174,18 @@ def test_the_containerd_of_docker_is_not_one_for_kubernetes(monkeypatch: pytest.
     assert [runtime.name for runtime in found] == ["docker"]
 
 
+def told(seconds: int) -> str:
+    """A time as systemctl tells it where the time zone is UTC."""
+    return time.strftime("%a %Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+
+
 def test_a_unit_is_stale_that_runs_since_before_a_file_came(tmp_path: Path) -> None:
     path = tmp_path / "99-nvidia.toml"
     path.write_text("")
     came = int(path.stat().st_ctime)
-    assert container_runtimes.is_stale(systemd(containerd=f"@{came - 5}"), "containerd", [str(path)])
-    assert not container_runtimes.is_stale(systemd(containerd=f"@{came + 5}"), "containerd", [str(path)])
-    assert not container_runtimes.is_stale(systemd(containerd=f"@{came - 5}"), "containerd", [str(tmp_path / "no")])
+    assert container_runtimes.is_stale(systemd(containerd=told(came - 5)), "containerd", [str(path)])
+    assert not container_runtimes.is_stale(systemd(containerd=told(came + 5)), "containerd", [str(path)])
+    assert not container_runtimes.is_stale(systemd(containerd=told(came - 5)), "containerd", [str(tmp_path / "no")])
 
 
 def test_handlers_are_read_of_what_a_runtime_says() -> None:
