@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 VENDOR = 0x10DE
@@ -28,6 +28,11 @@ DKMS_CERTIFICATES = ("var/lib/dkms/mok.pub", "var/lib/shim-signed/mok/MOK.der")
 
 # What distributions call the first file system of a kernel.
 INITRAMFS = ("initrd.img-{}", "initramfs-{}.img")
+
+
+DAEMONS = ("nvidia-persistenced", "nvidia-fabricmanager")
+# Ubuntu has a rule of udev start the one, and does not have it enabled.
+STARTED_AT_BOOT = ("enabled", "static")
 
 
 @dataclass(frozen=True)
@@ -163,6 +168,20 @@ def dkms_key_enrolled(root: str) -> bool:
     certificates = [read_bytes(root, path) for path in DKMS_CERTIFICATES]
     trusted = read_bytes(root, ENROLLED_KEYS)
     return any(certificate and certificate in trusted for certificate in certificates)
+
+
+def daemons(run: Callable[[Sequence[str]], tuple[int, str, str]]) -> list[str]:
+    """Return which of the driver's daemons run now and are started at each boot."""
+    properties = "--property=Id,ActiveState,UnitFileState"
+    status, output, _errors = run(["systemctl", "show", properties, *(f"{name}.service" for name in DAEMONS)])
+    if status != 0:
+        return []
+    units = [dict(line.split("=", 1) for line in unit.splitlines() if "=" in line) for unit in output.split("\n\n")]
+    return [
+        unit["Id"].removesuffix(".service")
+        for unit in units
+        if unit.get("ActiveState") == "active" and unit.get("UnitFileState") in STARTED_AT_BOOT
+    ]
 
 
 def initramfs(boot: str, release: str) -> str:

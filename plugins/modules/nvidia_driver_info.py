@@ -80,6 +80,12 @@ module_kernel_modules:
   returned: always
   type: str
   sample: open
+daemons:
+  description: Those of C(nvidia-persistenced) and C(nvidia-fabricmanager) that run now and are started at each boot.
+  returned: always
+  type: list
+  elements: str
+  sample: [nvidia-persistenced]
 nouveau:
   description: Whether the kernel's own driver is loaded, beside which NVIDIA's cannot be.
   returned: always
@@ -113,6 +119,7 @@ runfile:
 """
 
 import os
+from collections.abc import Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlstack.kubernetes.plugins.module_utils import nvidia_driver
@@ -128,6 +135,10 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+
+    def run(command: Sequence[str]) -> tuple[int, str, str]:
+        return module.run_command(list(command))  # type: ignore[no-any-return]
+
     root, branch = module.params["root"], module.params["branch"]
     gpus = nvidia_driver.gpus(root)
     kernel_modules = nvidia_driver.choose_kernel_modules(gpus, module.params["kernel_modules"], branch)
@@ -149,6 +160,7 @@ def main() -> None:
         problems=nvidia_driver.problems(gpus, kernel_modules, branch),
         module_version=loaded.version if loaded else "",
         module_kernel_modules=(loaded.kernel_modules or "") if loaded else "",
+        daemons=nvidia_driver.daemons(run) if module.get_bin_path("systemctl") else [],
         nouveau=nvidia_driver.nouveau_loaded(root),
         secure_boot=nvidia_driver.secure_boot(root),
         dkms_key_enrolled=nvidia_driver.dkms_key_enrolled(root),

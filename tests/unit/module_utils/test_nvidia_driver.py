@@ -187,3 +187,28 @@ def test_proof_compares_what_is_loaded_listed_and_plugged_in(tmp_path: Path) -> 
     assert "reboot" in shortcomings(root, "590.44.01", [])[0]
     (tmp_path / "sys/module/nouveau").mkdir()
     assert shortcomings(root, "580.95.05", rows) == ["the kernel module nouveau is loaded; reboot the host"]
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        (
+            "Id=nvidia-persistenced.service\nActiveState=active\nUnitFileState=static\n\n"
+            "Id=nvidia-fabricmanager.service\nActiveState=active\nUnitFileState=enabled\n",
+            ["nvidia-persistenced", "nvidia-fabricmanager"],
+        ),
+        (
+            "Id=nvidia-persistenced.service\nActiveState=failed\nUnitFileState=enabled\n\n"
+            "Id=nvidia-fabricmanager.service\nActiveState=active\nUnitFileState=disabled\n",
+            [],
+        ),
+        # What is not installed.
+        ("Id=nvidia-persistenced.service\nActiveState=inactive\nUnitFileState=\n", []),
+    ],
+)
+def test_daemons_are_those_that_run_and_are_started_at_boot(output: str, expected: list[str]) -> None:
+    assert driver.daemons(lambda command: (0, output, "")) == expected
+
+
+def test_without_systemd_there_are_no_daemons() -> None:
+    assert driver.daemons(lambda command: (1, "", "System has not been booted with systemd")) == []
