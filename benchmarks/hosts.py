@@ -3,8 +3,8 @@
 
 """`python -m benchmarks.hosts`: what an unchanged second run of the roles for hosts costs, by the number of hosts.
 
-The hosts are containers with systemd that Ansible reaches by SSH, those of the Molecule scenario nvidia_driver: each
-has a simulated GPU. They share the control node's processors, so that the wall time says less than its CPU time.
+The hosts are containers with systemd that Ansible reaches by SSH: copies of a machine of the role's Molecule scenario.
+They share the control node's processors, so that the wall time says less than its CPU time.
 """
 
 from __future__ import annotations
@@ -27,16 +27,12 @@ import yaml
 
 from .processes import CHECKOUT, run_playbook
 
-SCENARIO = "hosts_benchmark"
-DIRECTORY = Path("/var/tmp") / f"mlstack-molecule-{SCENARIO}"
 MOLECULE = CHECKOUT / "molecule"
 REPORT = CHECKOUT / "docs" / "benchmarks-hosts.md"
 # One task each way, and with it all that Ansible itself does.
 PING = "ping"
-PLAYS = (PING, "host_preflight", "nvidia_driver")
 NUMBERS = (1, 3, 30)
 FORKS = (5, 25)
-SSH = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR")
 # Seconds of the control node's CPU for each host and role.
 GOAL = 1.0
 # systemd and its services watch files, and the kernel counts the watchers of all machines together.
@@ -44,6 +40,55 @@ INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 WATCHERS = 40
 RECAP = re.compile(
     r"^host-\d+ +: ok=(\d+) +changed=(\d+) +unreachable=(\d+) +failed=(\d+) +skipped=(\d+)", re.MULTILINE
+)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A Molecule scenario, the machine of it that the hosts are copies of, those that help, and what is measured."""
+
+    name: str
+    machine: str
+    helpers: tuple[str, ...]
+    plays: tuple[str, ...]
+
+    @property
+    def copy(self) -> str:
+        """The name by which its playbooks know these machines, so that they are not those of a test."""
+        return f"{self.name}_benchmark"
+
+    def inventory(self, number: int) -> dict[str, Any]:
+        # A dollar is written twice for Molecule.
+        molecule = yaml.safe_load((MOLECULE / self.name / "molecule.yml").read_text().replace("$$", "$"))
+        platforms = {platform["name"]: platform for platform in molecule["platforms"]}
+        variables = molecule["provisioner"]["inventory"]
+        hosts = {
+            f"host-{index + 1}": {**variables["host_vars"][self.machine], "ansible_host": f"10.231.77.{index + 20}"}
+            for index in range(number)
+        }
+        # Where the scenario's playbooks name the machine, they mean its copies.
+        groups = [self.machine, *platforms[self.machine].get("groups", [])]
+        copies = [{**platforms[self.machine], "name": name} for name in hosts]
+        return {
+            "all": {
+                "hosts": {name: variables["host_vars"][name] for name in self.helpers} | hosts,
+                "children": {
+                    group: {"hosts": dict.fromkeys(hosts), "vars": variables["group_vars"].get(group, {})}
+                    for group in groups
+                },
+                "vars": {
+                    **variables["group_vars"]["all"],
+                    "ansible_ssh_private_key_file": f"/var/tmp/mlstack-molecule-{self.copy}/key",
+                    "molecule_yml": {"platforms": [platforms[name] for name in self.helpers] + copies},
+                },
+            }
+        }
+
+
+SCENARIOS = (
+    Scenario("nvidia_driver", "hopper", ("packages",), (PING, "host_preflight", "nvidia_driver")),
+    Scenario("nvidia_container_toolkit", "fresh", ("packages",), ("nvidia_container_toolkit",)),
+    Scenario("nfs_server", "server", ("packages", "inside", "outside"), ("nfs_server",)),
 )
 
 
@@ -57,39 +102,19 @@ class Measured:
     skipped: int
 
 
-def inventory(number: int) -> dict[str, Any]:
-    """The machine that serves packages, and the hosts, each with a T4."""
-    hosts = {f"host-{index + 1}": {"ansible_host": f"10.231.77.{index + 20}"} for index in range(number)}
-    return {
-        "all": {
-            "hosts": {"packages": {"ansible_host": "10.231.77.10"}},
-            "children": {"gpu_nodes": {"hosts": hosts}},
-            "vars": {
-                "ansible_user": "root",
-                "ansible_ssh_private_key_file": str(DIRECTORY / "key"),
-                "ansible_ssh_common_args": " ".join(f"-o {option}" for option in SSH),
-                "molecule_yml": {"platforms": [{"name": name} for name in ("packages", *hosts)]},
-                "mlstack_package_mirror": "http://10.231.77.10",
-                "nvidia_driver_root": "/srv/kernel",
-                "nvidia_driver_boot_time_command": "stat -c %Y /proc/1",
-                "devices": {"0000:3b:00.0": {"class": "0x030200", "device": "0x1eb8"}},
-            },
-        }
-    }
-
-
 def play(name: str) -> list[dict[str, Any]]:
     include = {"ansible.builtin.include_role": {"name": f"mlstack.kubernetes.{name}"}}
     task = {"ansible.builtin.ping": {}} if name == PING else include
-    return [{"name": name, "hosts": "gpu_nodes", "gather_facts": False, "tasks": [{"name": f"Run {name}", **task}]}]
+    return [{"name": name, "hosts": "host-*", "gather_facts": False, "tasks": [{"name": f"Run {name}", **task}]}]
 
 
 class Machines:
-    """The test machines, and playbooks on them."""
+    """The test machines of a scenario, and playbooks on them."""
 
-    def __init__(self, directory: Path, number: int) -> None:
-        self.inventory = directory / "hosts.yml"
-        self.inventory.write_text(yaml.safe_dump(inventory(number)))
+    def __init__(self, scenario: Scenario, directory: Path, number: int) -> None:
+        self.inventory = directory / f"{scenario.copy}.yml"
+        self.inventory.write_text(yaml.safe_dump(scenario.inventory(number)))
+        self.scenario = scenario
         self.directory = directory
         self.number = number
         self.watchers = INOTIFY.read_text()
@@ -99,7 +124,7 @@ class Machines:
             INOTIFY.write_text(str(max(int(self.watchers), WATCHERS * self.number)))
             self.run(MOLECULE / "hosts/destroy.yml")
             self.run(MOLECULE / "hosts/create.yml")
-            self.run(MOLECULE / "nvidia_driver/prepare.yml")
+            self.run(MOLECULE / self.scenario.name / "prepare.yml", f"--forks={max(FORKS)}")
         except BaseException:
             self.__exit__()
             raise
@@ -118,7 +143,7 @@ class Machines:
             *arguments,
             ANSIBLE_COLLECTIONS_PATH=str(CHECKOUT / ".collections"),
             ANSIBLE_PIPELINING="true",
-            MOLECULE_SCENARIO_NAME=SCENARIO,
+            MOLECULE_SCENARIO_NAME=self.scenario.copy,
         )
 
     def measure(self, name: str, number: int, forks: int) -> Measured:
@@ -145,8 +170,10 @@ def report(results: Mapping[tuple[str, int, int], Sequence[Measured]]) -> str:
         "# Benchmarks of the roles for hosts",
         "",
         "What an unchanged second run costs, by the number of hosts. Written by `make bench-hosts`. Hosts are",
-        "containers with systemd on the processors of the control node, reached by SSH, each with a simulated GPU.",
-        "Seconds are medians. CPU is that of Ansible and ssh on the control node; the goal is less than",
+        "containers with systemd on the processors of the control node, reached by SSH, copies of a machine of the",
+        "role's Molecule scenario: two simulated H100 behind an NVSwitch; containerd and a simulated GPU; nfs-ganesha",
+        "with two exports and ufw, and a client and an outsider that prove it. Seconds are medians. CPU is that of",
+        "Ansible and ssh on the control node, with what Ansible takes for its own start; the goal is less than",
         f"{GOAL:g} s of it for each host and role. The play `ping` is what Ansible itself takes.",
         "",
         f"{os.cpu_count()} processors, Python {platform.python_version()}, ansible-core {version('ansible-core')}.",
@@ -170,16 +197,17 @@ def main(arguments: Sequence[str]) -> None:
     directory = CHECKOUT / ".cache" / "benchmarks" / "hosts"
     directory.mkdir(parents=True, exist_ok=True)
     results: dict[tuple[str, int, int], list[Measured]] = {}
-    with Machines(directory, max(NUMBERS)) as machines:
-        for name in PLAYS:
-            machines.run(machines.written(name), f"--forks={max(FORKS)}")
-        for name in PLAYS:
-            for number in NUMBERS:
-                # More forks than hosts are no use.
-                for forks in FORKS if number > min(FORKS) else FORKS[:1]:
-                    runs = [machines.measure(name, number, forks) for _run in range(options.runs)]
-                    results[name, number, forks] = runs
-                    print(name, number, forks, runs, flush=True)
+    for scenario in SCENARIOS:
+        with Machines(scenario, directory, max(NUMBERS)) as machines:
+            for name in scenario.plays:
+                machines.run(machines.written(name), f"--forks={max(FORKS)}")
+            for name in scenario.plays:
+                for number in NUMBERS:
+                    # More forks than hosts are no use.
+                    for forks in FORKS if number > min(FORKS) else FORKS[:1]:
+                        runs = [machines.measure(name, number, forks) for _run in range(options.runs)]
+                        results[name, number, forks] = runs
+                        print(name, number, forks, runs, flush=True)
     options.report.write_text(report(results))
 
 
