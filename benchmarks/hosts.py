@@ -178,13 +178,13 @@ def report(results: Mapping[tuple[str, int, int], Sequence[Measured]]) -> str:
         "",
         f"{os.cpu_count()} processors, Python {platform.python_version()}, ansible-core {version('ansible-core')}.",
         "",
-        "| play | hosts | forks | tasks | skipped | wall, s | CPU, s | CPU for each host, s | goal |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+        "| play | hosts | forks | runs | tasks | skipped | wall, s | CPU, s | CPU for each host, s | goal |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for (name, number, forks), runs in results.items():
         wall, cpu = (statistics.median(values) for values in zip(*((run.wall, run.cpu) for run in runs), strict=True))
         goal = "" if name == PING else "met" if cpu / number < GOAL else "**missed**"
-        figures = f"{runs[0].tasks} | {runs[0].skipped} | {wall:.1f} | {cpu:.1f} | {cpu / number:.2f}"
+        figures = f"{len(runs)} | {runs[0].tasks} | {runs[0].skipped} | {wall:.1f} | {cpu:.1f} | {cpu / number:.2f}"
         lines.append(f"| {name} | {number} | {forks} | {figures} | {goal} |")
     return "\n".join([*lines, ""])
 
