@@ -76,9 +76,19 @@ def read(path: str) -> str | None:
     return whole_files.read(path)[0]
 
 
-def runner(run_command: Callable[[list[str]], tuple[int, str, str]], *before: str) -> Run:
-    """Return what runs programs by a module's `run_command`, with words before each command."""
-    return lambda command: run_command([*before, *command])
+def runner(run_command: Callable[..., tuple[int, str, str]], *before: str) -> Run:
+    """Return what runs programs by a module's `run_command`, with words before each command.
+
+    A program that is not there ends with 127, as in a shell.
+    """
+
+    def run(command: Sequence[str]) -> tuple[int, str, str]:
+        try:
+            return run_command([*before, *command], handle_exceptions=False)
+        except FileNotFoundError as error:
+            return 127, "", str(error)
+
+    return run
 
 
 def imports_of(text: str) -> list[str]:

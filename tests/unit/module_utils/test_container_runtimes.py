@@ -168,6 +168,13 @@ def test_runtimes_are_found_by_their_units(
     assert [runtime.name for runtime in container_runtimes.found(systemd(**dict.fromkeys(units, "")))] == expected
 
 
+def test_a_host_without_systemd_has_no_runtimes() -> None:
+    def without_programs(command: list[str], handle_exceptions: bool) -> tuple[int, str, str]:
+        raise FileNotFoundError(2, "No such file or directory", command[0])
+
+    assert container_runtimes.found(container_runtimes.runner(without_programs)) == []
+
+
 def test_the_containerd_of_docker_is_not_one_for_kubernetes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(container_runtimes, "read", lambda path: 'disabled_plugins = ["cri"]\n')
     found = container_runtimes.found(systemd(containerd="", docker=""))
