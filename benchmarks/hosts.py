@@ -165,6 +165,12 @@ class Machines:
         return file
 
 
+def cases(scenario: Scenario) -> list[tuple[str, int, int]]:
+    """What is measured: plays, numbers of hosts, and forks, of which more than hosts are no use."""
+    sizes = [(number, forks) for number in NUMBERS for forks in FORKS if forks == min(FORKS) or number > min(FORKS)]
+    return [(name, number, forks) for name in scenario.plays for number, forks in sizes]
+
+
 def report(results: Mapping[tuple[str, int, int], Sequence[Measured]]) -> str:
     lines = [
         "# Benchmarks of the roles for hosts",
@@ -201,13 +207,10 @@ def main(arguments: Sequence[str]) -> None:
         with Machines(scenario, directory, max(NUMBERS)) as machines:
             for name in scenario.plays:
                 machines.run(machines.written(name), f"--forks={max(FORKS)}")
-            for name in scenario.plays:
-                for number in NUMBERS:
-                    # More forks than hosts are no use.
-                    for forks in FORKS if number > min(FORKS) else FORKS[:1]:
-                        runs = [machines.measure(name, number, forks) for _run in range(options.runs)]
-                        results[name, number, forks] = runs
-                        print(name, number, forks, runs, flush=True)
+            for name, number, forks in cases(scenario):
+                runs = [machines.measure(name, number, forks) for _run in range(options.runs)]
+                results[name, number, forks] = runs
+                print(name, number, forks, runs, flush=True)
     options.report.write_text(report(results))
 
 

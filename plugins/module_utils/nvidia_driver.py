@@ -170,7 +170,7 @@ def dkms_key_enrolled(root: str) -> bool:
     return any(certificate and certificate in trusted for certificate in certificates)
 
 
-def daemons(run: Callable[[Sequence[str]], tuple[int, str, str]]) -> list[str]:
+def daemons(run: Callable[[list[str]], tuple[int, str, str]]) -> list[str]:
     """Return which of the driver's daemons run now and are started at each boot."""
     properties = "--property=Id,ActiveState,UnitFileState"
     status, output, _errors = run(["systemctl", "show", properties, *(f"{name}.service" for name in DAEMONS)])

@@ -119,7 +119,6 @@ runfile:
 """
 
 import os
-from collections.abc import Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlstack.kubernetes.plugins.module_utils import nvidia_driver
@@ -135,10 +134,6 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-
-    def run(command: Sequence[str]) -> tuple[int, str, str]:
-        return module.run_command(list(command))  # type: ignore[no-any-return]
-
     root, branch = module.params["root"], module.params["branch"]
     gpus = nvidia_driver.gpus(root)
     kernel_modules = nvidia_driver.choose_kernel_modules(gpus, module.params["kernel_modules"], branch)
@@ -160,7 +155,7 @@ def main() -> None:
         problems=nvidia_driver.problems(gpus, kernel_modules, branch),
         module_version=loaded.version if loaded else "",
         module_kernel_modules=(loaded.kernel_modules or "") if loaded else "",
-        daemons=nvidia_driver.daemons(run) if module.get_bin_path("systemctl") else [],
+        daemons=nvidia_driver.daemons(module.run_command) if module.get_bin_path("systemctl") else [],
         nouveau=nvidia_driver.nouveau_loaded(root),
         secure_boot=nvidia_driver.secure_boot(root),
         dkms_key_enrolled=nvidia_driver.dkms_key_enrolled(root),
