@@ -6,12 +6,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: text_files
-short_description: Write many small text files in one task
+short_description: Make directories and write many small text files in one task
 version_added: 0.1.0
 author:
   - mlstack.kubernetes contributors (@mlstack)
 description:
-  - Writes a set of text files below one directory, each atomically, and says which of them changed.
+  - Makes directories and writes a set of text files below one directory, each file atomically, and says what changed.
   - One process writes the whole configuration of a program, where a task per file would start a process for each.
 options:
   directory:
@@ -22,6 +22,25 @@ options:
     description: Mode of the directories that are created, octal.
     type: str
     default: "0755"
+  directories:
+    description: Directories to make before the files are written, with owners and modes that they keep.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Path of the directory below O(directory), relative to it or absolute.
+        type: str
+        required: true
+      owner:
+        description: Name or number of the user who owns it; whoever does now, where it is not given.
+        type: str
+      group:
+        description: Name or number of the group that owns it; whichever does now, where it is not given.
+        type: str
+      mode:
+        description: Mode, octal; that of now, or O(directory_mode), where it is not given.
+        type: str
   files:
     description: The files to write.
     type: list
@@ -29,7 +48,7 @@ options:
     required: true
     suboptions:
       path:
-        description: Path of the file relative to O(directory).
+        description: Path of the file below O(directory), relative to it or absolute.
         type: str
         required: true
       content:
@@ -64,14 +83,21 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changed_files:
-  description: Paths, relative to O(directory), of the files whose text or mode changed.
+  description: Paths, as they were given, of the files whose text or mode changed.
   returned: always
   type: list
   elements: str
   sample: [run]
+changed_directories:
+  description: Paths, as they were given, of the O(directories) that were made or whose owner, group or mode changed.
+  returned: always
+  type: list
+  elements: str
+  sample: []
 """
 
 import os
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.whole_files import read, write
@@ -84,12 +110,30 @@ def parse_mode(text: str, field: str) -> int:
         raise ValueError(f"{field}: {text!r} is no file mode; give an octal string such as '0644'") from None
 
 
-def resolve(directory: str, path: str) -> str:
-    """Return the absolute path of a file, which must lie below the directory."""
+def resolve(directory: str, path: str, field: str) -> str:
+    """Return the absolute path of a file or directory, which must lie below the directory."""
     target = os.path.normpath(os.path.join(directory, path))
-    if os.path.isabs(path) or not target.startswith(os.path.join(os.path.normpath(directory), "")):
-        raise ValueError(f"files.path: {path!r} does not lie below {directory!r}; give a relative path without '..'")
+    if not target.startswith(os.path.join(os.path.normpath(directory), "")):
+        raise ValueError(f"{field}: {path!r} does not lie below {directory!r}; give a path without '..'")
     return target
+
+
+def make_directory(
+    module: AnsibleModule, path: str, wanted: dict[str, str | None], directory_mode: int
+) -> dict[str, Any] | None:
+    """Make a directory as it is to be, and return the difference from what was there, or None."""
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise ValueError(f"directories.path: {path!r} is no directory; move it away or give another path")
+    diff: dict[str, Any] = {"before": {"path": path}, "after": {"path": path}}
+    made = not os.path.isdir(path)
+    if made:
+        diff["before"]["state"], diff["after"]["state"] = "absent", "directory"
+        if module.check_mode:
+            return diff
+        os.makedirs(path, mode=directory_mode)
+    attributes = {"path": path, "secontext": [None] * 3, "attributes": None}
+    attributes |= {name: wanted[name] for name in ("owner", "group", "mode")}
+    return diff if module.set_fs_attributes_if_different(attributes, made, diff) else None
 
 
 def main() -> None:
@@ -97,6 +141,17 @@ def main() -> None:
         argument_spec={
             "directory": {"type": "path", "required": True},
             "directory_mode": {"type": "str", "default": "0755"},
+            "directories": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "path": {"type": "str", "required": True},
+                    "owner": {"type": "str"},
+                    "group": {"type": "str"},
+                    "mode": {"type": "str"},
+                },
+            },
             "files": {
                 "type": "list",
                 "elements": "dict",
@@ -111,18 +166,29 @@ def main() -> None:
         supports_check_mode=True,
     )
     directory = module.params["directory"]
-    changed_files, diffs = [], []
+    changed_directories, changed_files, diffs = [], [], []
     try:
         directory_mode = parse_mode(module.params["directory_mode"], "directory_mode")
         wanted = [
             (
                 entry["path"],
-                resolve(directory, entry["path"]),
+                resolve(directory, entry["path"], "files.path"),
                 entry["content"],
                 parse_mode(entry["mode"], "files.mode"),
             )
             for entry in module.params["files"]
         ]
+        directories = [
+            (resolve(directory, entry["path"], "directories.path"), entry) for entry in module.params["directories"]
+        ]
+        for _path, entry in directories:
+            if entry["mode"] is not None:
+                parse_mode(entry["mode"], "directories.mode")
+        for path, entry in directories:
+            difference = make_directory(module, path, entry, directory_mode)
+            if difference:
+                changed_directories.append(entry["path"])
+                diffs.append(difference)
         for name, path, content, mode in wanted:
             before, before_mode = read(path)
             if before == content and before_mode == mode:
@@ -132,8 +198,9 @@ def main() -> None:
             if not module.check_mode:
                 write(path, content, mode, directory_mode)
     except (OSError, ValueError) as error:
-        module.fail_json(msg=str(error), changed_files=changed_files)
-    module.exit_json(changed=bool(changed_files), changed_files=changed_files, diff=diffs)
+        module.fail_json(msg=str(error), changed_directories=changed_directories, changed_files=changed_files)
+    changed = bool(changed_directories or changed_files)
+    module.exit_json(changed=changed, changed_directories=changed_directories, changed_files=changed_files, diff=diffs)
 
 
 if __name__ == "__main__":

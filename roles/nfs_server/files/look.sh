@@ -1,9 +1,11 @@
 #!/bin/sh
-# Says what a host has for serving NFS: look.sh KERNEL_UNIT SETTINGS EXPORTS GANESHA_UNIT CONFIGURATION UNIT_SETTINGS
-# A line each: kernel-has-nfsd; units that run; files that are there; `unread` and a file that is newer than what its server has
-# read of it, as after a run that was killed in between.
+# Says what a host has for serving NFS:
+# look.sh KERNEL_UNIT SETTINGS EXPORTS GANESHA_UNIT CONFIGURATION UNIT_SETTINGS MANAGER PACKAGE...
+# A line each: kernel-has-nfsd; units that run; `enabled` and a unit that starts at boot; files that are there; `unread` and a file that
+# is newer than what its server has read of it, as after a run that was killed in between; `installed` and a package, by apt or dnf.
 set -eu
-kernel=$1 settings=$2 exports=$3 ganesha=$4 configuration=$5 unit_settings=$6
+kernel=$1 settings=$2 exports=$3 ganesha=$4 configuration=$5 unit_settings=$6 manager=$7
+shift 7
 
 # Seconds since 1970 at which a unit was started, in words that all versions of systemd have.
 started() {
@@ -38,3 +40,12 @@ if systemctl is-active --quiet "$ganesha"; then
 fi
 look "$configuration" "$since"
 look "$unit_settings" "$since"
+
+for unit in "$kernel" "$ganesha"; do
+  ! systemctl is-enabled --quiet "$unit" 2>/dev/null || echo "enabled $unit"
+done
+# Both fail where a package is not installed.
+case $manager in
+  apt) dpkg-query --show --showformat='${db:Status-Status} ${Package}\n' "$@" ;;
+  dnf) rpm --query --queryformat='installed %{NAME}\n' "$@" ;;
+esac 2>/dev/null | sed -n '/^installed [^ ]*$/p'

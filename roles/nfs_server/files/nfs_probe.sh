@@ -2,13 +2,10 @@
 # Proves an export from a client: nfs_probe.sh HOW ADDRESS PATH WANTED USER
 #   HOW     mount, libnfs, or auto: mount where the kernel has a client
 #   WANTED  write: a file of USER, a number, is written and read back; read: the directory is listed; refused: neither is possible;
-#           kept-out: the same, or a firewall lets nobody ask
+#           kept-out: a firewall lets nobody ask, or the same
 # Says in one line what it saw. The file, .mlstack-verify, is left for the server to delete: libnfs-utils has nothing for that.
 set -eu
 how=$1 address=$2 path=$3 wanted=$4 user=$5
-# Seconds until a server does not answer. A firewall lets everything time out, and a client has just been answered at once.
-patience=30
-[ "$wanted" != kept-out ] || patience=10
 host=$(hostname)
 if [ "$how" = auto ]; then
   if grep -qw nfs4 /proc/filesystems || modprobe --dry-run nfs 2>/dev/null; then how=mount; else how=libnfs; fi
@@ -38,7 +35,7 @@ case $how in
     mkdir "$work/mount"
     chmod 755 "$work"
     reach() {
-      timeout "$patience" mount -t nfs -o vers=4.2,soft,timeo=50,retrans=2 "$address:$path" "$work/mount" 2>"$work/said" || return 1
+      timeout 30 mount -t nfs -o vers=4.2,soft,timeo=50,retrans=2 "$address:$path" "$work/mount" 2>"$work/said" || return 1
       mounted=yes
       as_user ls "$work/mount" >/dev/null 2>"$work/said"
     }
@@ -47,7 +44,7 @@ case $how in
     ;;
   libnfs)
     command -v nfs-cp >/dev/null || fail "there is no nfs-cp; install the package libnfs-utils"
-    reach() { timeout "$patience" nfs-ls "$url?$options" >/dev/null 2>"$work/said"; }
+    reach() { timeout 30 nfs-ls "$url?$options" >/dev/null 2>"$work/said"; }
     put() { timeout 30 nfs-cp "$work/sent" "$url/$file?$options" >/dev/null 2>"$work/said"; }
     get() { timeout 30 nfs-cat "$url/$file?$options" >"$work/got" 2>"$work/said"; }
     ;;
@@ -56,14 +53,27 @@ esac
 
 said() { tr '\n' ' ' <"$work/said" | cut -c1-300; }
 
+if [ "$wanted" = kept-out ]; then
+  command -v bash >/dev/null || fail "there is no bash to knock with"
+  # A kernel answers at once, however busy its server is, and has just answered the client. TCP knocks three times in these seconds.
+  knocked=0
+  LC_ALL=C timeout 4 bash -c ': <"/dev/tcp/$0/2049"' "$address" 2>"$work/said" || knocked=$?
+  if [ "$knocked" -ne 0 ]; then
+    [ "$knocked" -eq 124 ] || grep -qiE 'refused|No route|unreachable|timed out' "$work/said" || fail "cannot ask $address: $(said)"
+    echo "$host is kept from $path by a firewall"
+    exit 0
+  fi
+  wanted=refused
+fi
+
 if ! reach; then
-  [ "$wanted" = refused ] || [ "$wanted" = kept-out ] || fail "$url cannot be reached by $how: $(said)"
+  [ "$wanted" = refused ] || fail "$url cannot be reached by $how: $(said)"
   # Whoever is not answered at all has not been refused.
-  [ "$wanted" = kept-out ] || grep -qiE 'ACCES|PERM|NOENT|denied|No such file' "$work/said" || fail "is not refused $url, but has another trouble: $(said)"
+  grep -qiE 'ACCES|PERM|NOENT|denied|No such file' "$work/said" || fail "is not refused $url, but has another trouble: $(said)"
   echo "$host is refused $path by $how: $(said)"
   exit 0
 fi
-[ "$wanted" != refused ] && [ "$wanted" != kept-out ] || fail "$url can be reached by $how, and should be refused"
+[ "$wanted" != refused ] || fail "$url can be reached by $how, and should be refused"
 if [ "$wanted" = read ]; then
   echo "$host reads $path by $how"
   exit 0

@@ -10,7 +10,7 @@ testinfra_hosts = ["ansible://server"]
 
 
 def test_the_kernel_serves_now_and_at_each_boot(host: Host) -> None:
-    service = host.service("nfs-kernel-server")
+    service = host.service("nfs-server")
     assert service.is_running
     assert service.is_enabled
     assert "4.2" in host.run("cat /proc/fs/nfsd/versions").stdout
