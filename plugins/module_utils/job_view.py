@@ -41,7 +41,11 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.pod_group import waiting_group
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.redaction import redacted, secrets_of
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.steady import for_each
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import find_stuck
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import (
+    MOUNT_REASONS,
+    find_stuck,
+    has_come_to_images,
+)
 
 LOG_READ_TIMEOUT = 30.0
 
@@ -130,7 +134,11 @@ def _image(kind: JobKind, spec: Json) -> Any:
 def explain(api: KubeApi, kind: JobKind, job: Json, pods: Mapping[str, Json], events: Iterable[Json]) -> Json | None:
     """The diagnosis of a job that has failed, lost a replica or is stuck; None for one that is well."""
     events = list(events)
-    troubles = [] if is_finished(kind, job) else list(find_stuck(kind, job, pods, events))
+    troubles = [
+        trouble
+        for trouble in ([] if is_finished(kind, job) else find_stuck(kind, job, pods, events))
+        if trouble.reason not in MOUNT_REASONS or not has_come_to_images(api, pods[trouble.subject])
+    ]
     is_hurt = any(not container["previous"] for pod in pods.values() for container in failed_containers(pod))
     if not troubles and not is_hurt and state_of(kind, job) != FAILED:
         return None

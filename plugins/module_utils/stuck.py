@@ -18,7 +18,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
     replicas_of,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import container_statuses, has_started
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import Json
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json, KubeApi, events_path
 
 UNSCHEDULABLE = "Unschedulable"
 CRASH_LOOP = "CrashLoopBackOff"
@@ -34,8 +34,12 @@ NOT_ENQUEUED = "NotEnqueued"
 # The container by which the operator has PyTorch workers wait until the master's name resolves.
 MASTER_WAIT_CONTAINER = "init-pytorch"
 MASTER_WAIT = "InitContainerWaiting"
+# By these the kubelet tells that it is with the images; its status tells so only when they are there.
+IMAGE_EVENTS = ("Pulling", "Pulled")
 # Seconds for reasons that need other ones than the rest: a name of the cluster's DNS may take a minute to be known.
 GRACE = {"InvalidImageName": 0.0, MASTER_WAIT: 120.0}
+# Seconds that are borne with at least: the kubelet comes back to a pod whose volumes it could not mount after up to 15.
+LEAST_GRACE = dict.fromkeys(MOUNT_REASONS, 30.0)
 # The first restarts are often a race between the replicas of a job that is starting.
 CRASHES = 5
 
@@ -110,6 +114,18 @@ def _has_volumes(pod: Json) -> bool:
     return any(as_dict(state.get("waiting")).get("reason") not in BEFORE_IMAGES for state in states)
 
 
+def has_come_to_images(api: KubeApi, pod: Json) -> bool:
+    """Whether the pod's volumes are mounted, which an event of a first attempt that failed says nothing about."""
+    uid = pod["metadata"]["uid"]
+    query = {"fieldSelector": f"involvedObject.uid={uid},type=Normal"}
+    try:
+        events = as_list(api.get(events_path(pod["metadata"]["namespace"]), query).get("items"))
+    except ApiError:
+        return False
+    told = {event.get("reason") for event in events if as_dict(event.get("involvedObject")).get("uid") == uid}
+    return not told.isdisjoint(IMAGE_EVENTS)
+
+
 class Patience:
     """Remembers since when each trouble has lasted without a break."""
 
@@ -123,11 +139,10 @@ class Patience:
         """Those of the present `troubles` that have outlasted the grace."""
         present = {trouble.key: trouble for trouble in troubles}
         self._since = {key: self._since.get(key, now) for key in present}
-        return [
-            trouble
-            for key, trouble in present.items()
-            if now - self._since[key] >= self._grace_for.get(trouble.reason, self._grace)
-        ]
+        return [trouble for key, trouble in present.items() if now - self._since[key] >= self._grace_of(trouble.reason)]
+
+    def _grace_of(self, reason: str) -> float:
+        return self._grace_for.get(reason, max(self._grace, LEAST_GRACE.get(reason, 0.0)))
 
     def renew(self, trouble: Stuck, now: float) -> None:
         self._since[trouble.key] = now

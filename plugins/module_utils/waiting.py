@@ -43,11 +43,13 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.questions impor
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.steady import REQUESTS_AT_ONCE
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import (
     CRASHES,
+    MOUNT_REASONS,
     NOT_ENQUEUED,
     UNSCHEDULABLE,
     Patience,
     Stuck,
     find_stuck,
+    has_come_to_images,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.watch import Change, Picture, Source
 
@@ -141,6 +143,8 @@ class Wait:
         self._by_uid: dict[str, Course] = {}
         self._by_pod: dict[tuple[str, str], Course] = {}
         self._early_events: dict[str, dict[str, Json]] = {}
+        # The uids of pods whose volumes are known to be mounted, whatever the warnings say.
+        self._mounted: set[str] = set()
         self._executor = ThreadPoolExecutor(REQUESTS_AT_ONCE)
         self._questions = Questions()
         self._tails: dict[tuple[Course, str], Future[list[str] | None]] = {}
@@ -336,7 +340,9 @@ class Wait:
 
     def _troubles(self, course: Course) -> Iterator[Stuck]:
         present = {name: course.pods[name] for name in course.present_pods}
-        yield from find_stuck(self._kind, course.job, present, course.events.values(), self._limits.crashes)
+        for trouble in find_stuck(self._kind, course.job, present, course.events.values(), self._limits.crashes):
+            if trouble.reason not in MOUNT_REASONS or present[trouble.subject]["metadata"]["uid"] not in self._mounted:
+                yield trouble
         # Asked for only where somebody wants to know.
         if present or NOT_ENQUEUED not in self._limits.grace_for:
             return
@@ -344,7 +350,9 @@ class Wait:
             yield Stuck(course.name, NOT_ENQUEUED, f"the queue {group['queue']['name']} has not let it in")
 
     def _may_pass(self, trouble: Stuck, course: Course) -> bool | None:
-        """A pod that only waits for its turn on a busy cluster is not stuck; None while that is not known."""
+        """Whether it is no trouble yet, as that of a pod that only waits for its turn; None while that is not known."""
+        if trouble.reason in MOUNT_REASONS:
+            return self._is_mounted(course.pods[trouble.subject])
         if trouble.reason != UNSCHEDULABLE or "persistentvolumeclaim" in trouble.message:
             return False
         nodes = self._questions.latest("nodes", self._ask_for_nodes, REMEMBERED_SECONDS)
@@ -354,6 +362,19 @@ class Wait:
             if nodes is None
             else "items" not in nodes or could_ever_fit(course.pods[trouble.subject], nodes["items"])
         )
+
+    def _is_mounted(self, pod: Json) -> bool | None:
+        uid = pod["metadata"]["uid"]
+
+        def ask() -> bool | None:
+            with contextlib.suppress(UnreachableError):
+                return has_come_to_images(self._api, pod)
+            return None
+
+        is_mounted = self._questions.latest(("images", uid), ask, REMEMBERED_SECONDS)
+        if is_mounted:
+            self._mounted.add(uid)
+        return is_mounted
 
     def _ask_for_nodes(self) -> Json:
         try:

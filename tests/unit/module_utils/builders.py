@@ -56,6 +56,7 @@ def pod(name: str, state: dict[str, Any] | None = None, owner: str = "uid-1", **
     return {
         "metadata": {
             "name": name,
+            "namespace": "default",
             "uid": f"pod-{name}",
             "ownerReferences": [{"uid": owner}],
             "labels": {"training.kubeflow.org/job-name": name.rsplit("-", 2)[0]},

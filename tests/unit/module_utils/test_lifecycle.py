@@ -23,6 +23,7 @@ JOBS = "/apis/kubeflow.org/v1/namespaces/default/tfjobs"
 PODS = "/api/v1/namespaces/default/pods"
 EVENTS = "/api/v1/namespaces/default/events"
 JOB = f"{JOBS}/mnist"
+LIMITS = ("wait_timeout", "grace", "grace_for", "stall_timeout")
 SMALL = {"chief": {"count": 1}}
 
 
@@ -44,7 +45,7 @@ class Cluster:
 
     def bring(self, state: str, options: dict[str, Any], wanted: Json | None = None) -> Json:
         limits = {"wait_timeout": 5, "grace": 0.2}
-        limits.update({key: options.pop(key) for key in ("wait_timeout", "grace", "stall_timeout") if key in options})
+        limits.update({key: options.pop(key) for key in LIMITS if key in options})
         lifecycle = Lifecycle(self.api, TFJOB, Options(limits=Limits(**limits), **options), self.warnings.append)
         course = Course(TFJOB, "default", "mnist", wanted)
         getattr(lifecycle, state)([course])
@@ -279,6 +280,36 @@ def test_a_pod_that_waits_for_its_turn_is_not(cluster: Cluster) -> None:
     cluster.later(lambda: cluster.pod(None, phase="Pending", status=UNSCHEDULABLE, spec=spec))
     error = failure(cluster, {"wait_timeout": 1})
     assert "has not finished within 1 seconds" in str(error)
+    assert JOB in cluster.api.objects
+
+
+def put_event(cluster: Cluster, reason: str, message: str) -> None:
+    warning = event(reason, message, cluster.api.objects[f"{PODS}/mnist-chief-0"]["metadata"]["uid"])
+    cluster.api.put(f"{EVENTS}/{warning['metadata']['name']}", warning)
+
+
+SOON = {"grace_for": {"FailedMount": 0.2}, "wait_timeout": 2}
+
+
+def test_a_volume_that_cannot_be_mounted(cluster: Cluster) -> None:
+    cluster.api.on_delete = lambda path: cluster.drop_pods()
+    cluster.later(
+        lambda: cluster.pod(waiting("ContainerCreating"), phase="Pending"),
+        lambda: put_event(cluster, "FailedMount", "no such volume"),
+    )
+    assert "FailedMount: no such volume" in str(failure(cluster, {**SOON}))
+
+
+def test_a_volume_that_was_mounted_after_all_while_the_image_is_pulled(cluster: Cluster) -> None:
+    """The kubelet's status does not tell so before the image is there, and the warning stays."""
+    cluster.later(
+        lambda: cluster.pod(waiting("ContainerCreating"), phase="Pending"),
+        lambda: put_event(cluster, "FailedMount", "no relationship found between node 'n' and this object"),
+        lambda: put_event(cluster, "Pulling", "Pulling image"),
+    )
+    error = failure(cluster, {**SOON})
+    assert "has not finished within 2 seconds" in str(error)
+    assert not error.result["diagnosis"]["causes"]
     assert JOB in cluster.api.objects
 
 

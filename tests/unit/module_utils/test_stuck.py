@@ -114,7 +114,7 @@ def test_patience_counts_from_the_first_sight() -> None:
 
 def test_patience_starts_anew_after_a_good_moment() -> None:
     patience = Patience(10)
-    trouble = Stuck("p", "FailedMount", "m")
+    trouble = Stuck("p", "CreateContainerError", "m")
     patience.lost_with([trouble], 100)
     patience.lost_with([], 105)
     assert patience.lost_with([trouble], 112) == []
@@ -125,3 +125,14 @@ def test_patience_starts_anew_after_a_good_moment() -> None:
 
 def test_a_bad_image_name_gets_no_grace() -> None:
     assert Patience(10).lost_with([Stuck("p", "InvalidImageName", "m")], 100)
+
+
+@pytest.mark.parametrize(("grace", "seconds"), [(0, 30), (45, 45)])
+def test_a_mount_that_failed_is_tried_again_by_the_kubelet(grace: float, seconds: float) -> None:
+    trouble = Stuck("p", "FailedMount", "no relationship found between node 'n' and this object")
+    patience = Patience(grace)
+    assert patience.lost_with([trouble], 0) == patience.lost_with([trouble], seconds - 1) == []
+    assert patience.lost_with([trouble], seconds) == [trouble]
+    wanted = Patience(grace, {"FailedMount": 3})
+    wanted.lost_with([trouble], 0)
+    assert wanted.lost_with([trouble], 3) == [trouble]

@@ -243,6 +243,19 @@ def test_explains_what_is_wrong_and_only_that(api: FakeApi, call: Call) -> None:
     assert "registry" in diagnoses["stuck"]["cure"]
 
 
+def test_a_pod_that_pulls_its_image_is_well(api: FakeApi, call: Call) -> None:
+    add_job(api, "slow", state="Created")
+    pulling = pod("slow-worker-0", waiting("ContainerCreating"), phase="Pending", owner="uid-slow")
+    api.put(f"{PODS}/slow-worker-0", pulling)
+    events = "/api/v1/namespaces/default/events"
+    api.put(f"{events}/a", event("FailedMount", "timed out", pulling["metadata"]["uid"], "slow-worker-0"))
+    (job,) = call(training_job_info, namespace="default", diagnosis=True)["jobs"]
+    assert job["diagnosis"]["causes"][0]["message"] == "timed out"
+    api.put(f"{events}/b", event("Pulling", "Pulling image", pulling["metadata"]["uid"], "slow-worker-0"))
+    (job,) = call(training_job_info, namespace="default", diagnosis=True)["jobs"]
+    assert job["diagnosis"] is None
+
+
 def test_an_edited_spec_is_seen(api: FakeApi, call: Call) -> None:
     add_job(api, "mine")
     job = with_hash(api.objects[f"{JOBS}/mine"])
