@@ -225,8 +225,9 @@ options:
         cannot be pulled, a volume that cannot be mounted, a ConfigMap or Secret that is missing, pods that the API
         server refuses, a container that crashes again and again, and a pod that would fit no node even if that were
         empty.
-      - A volume that cannot be mounted is borne with for 30 seconds at least, since the kubelet comes back to such a
-        pod after up to 15, and for as long as its images are pulled.
+      - A volume that cannot be mounted, or a ConfigMap or Secret that is missing, is borne with for 30 seconds at
+        least, since the kubelet comes back to such a pod after up to 15; a volume also for as long as the pod pulls its
+        images.
       - A pod that fits some node and waits for its turn is waited for without this limit. Where nodes are made on
         demand, give a time in which one comes up.
     type: int

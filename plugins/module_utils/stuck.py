@@ -38,8 +38,8 @@ MASTER_WAIT = "InitContainerWaiting"
 IMAGE_EVENTS = ("Pulling", "Pulled")
 # Seconds for reasons that need other ones than the rest: a name of the cluster's DNS may take a minute to be known.
 GRACE = {"InvalidImageName": 0.0, MASTER_WAIT: 120.0}
-# Seconds that are borne with at least: the kubelet comes back to a pod whose volumes it could not mount after up to 15.
-LEAST_GRACE = dict.fromkeys(MOUNT_REASONS, 30.0)
+# Seconds that are borne with at least: a kubelet that does not know a volume or a ConfigMap yet tries again after 15.
+LEAST_GRACE = dict.fromkeys((*MOUNT_REASONS, "CreateContainerConfigError"), 30.0)
 # The first restarts are often a race between the replicas of a job that is starting.
 CRASHES = 5
 

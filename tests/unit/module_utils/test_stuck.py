@@ -127,12 +127,13 @@ def test_a_bad_image_name_gets_no_grace() -> None:
     assert Patience(10).lost_with([Stuck("p", "InvalidImageName", "m")], 100)
 
 
+@pytest.mark.parametrize("reason", ["FailedMount", "FailedAttachVolume", "CreateContainerConfigError"])
 @pytest.mark.parametrize(("grace", "seconds"), [(0, 30), (45, 45)])
-def test_a_mount_that_failed_is_tried_again_by_the_kubelet(grace: float, seconds: float) -> None:
-    trouble = Stuck("p", "FailedMount", "no relationship found between node 'n' and this object")
+def test_what_the_kubelet_tries_again_is_borne_with(reason: str, grace: float, seconds: float) -> None:
+    trouble = Stuck("p", reason, "no relationship found between node 'n' and this object")
     patience = Patience(grace)
     assert patience.lost_with([trouble], 0) == patience.lost_with([trouble], seconds - 1) == []
     assert patience.lost_with([trouble], seconds) == [trouble]
-    wanted = Patience(grace, {"FailedMount": 3})
+    wanted = Patience(grace, {reason: 3})
     wanted.lost_with([trouble], 0)
     assert wanted.lost_with([trouble], 3) == [trouble]
