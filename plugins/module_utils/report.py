@@ -233,7 +233,7 @@ def _replicas(facts: Json, replicas: list[Json]) -> Html:
     )
     svg = charts.timeline_chart(facts["created"], replicas)
     headings = ["replica", "node", "pod", "started", "finished", "exit code", "restarts", "reason"]
-    classes = ["short", "", "", "short", "short", "number", "number", ""]
+    classes = ["short", "", "short", "short", "short", "number", "number", "short"]
     hidden = len(replicas) - charts.MOST_ROWS
     return tag(
         "div",
