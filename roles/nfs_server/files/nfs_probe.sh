@@ -57,7 +57,7 @@ if [ "$wanted" = kept-out ]; then
   command -v bash >/dev/null || fail "there is no bash to knock with"
   # A kernel answers at once, however busy its server is, and has just answered the client. TCP knocks three times in these seconds.
   knocked=0
-  LC_ALL=C timeout 4 bash -c ': <"/dev/tcp/$0/2049"' "$address" 2>"$work/said" || knocked=$?
+  LC_ALL=C timeout 3.5 bash -c ': <"/dev/tcp/$0/2049"' "$address" 2>"$work/said" || knocked=$?
   if [ "$knocked" -ne 0 ]; then
     [ "$knocked" -eq 124 ] || grep -qiE 'refused|No route|unreachable|timed out' "$work/said" || fail "cannot ask $address: $(said)"
     echo "$host is kept from $path by a firewall"
