@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import (
@@ -18,7 +18,13 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs impor
     replicas_of,
 )
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_status import container_statuses, has_started
-from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError, Json, KubeApi, events_path
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import (
+    ApiError,
+    Json,
+    KubeApi,
+    UnreachableError,
+    events_path,
+)
 
 UNSCHEDULABLE = "Unschedulable"
 CRASH_LOOP = "CrashLoopBackOff"
@@ -59,11 +65,17 @@ class Stuck:
 
 
 def find_stuck(
-    kind: JobKind, job: Json, pods: Mapping[str, Json], events: Iterable[Json], crashes: int = CRASHES
+    kind: JobKind,
+    job: Json,
+    pods: Mapping[str, Json],
+    events: Iterable[Json],
+    crashes: int = CRASHES,
+    mounted: Container[str] = (),
 ) -> Iterator[Stuck]:
     """Every sign of trouble in the present picture.
 
-    `events` are the warnings of the namespace; a container that has crashed `crashes` times is given up.
+    `events` are the warnings of the namespace; a container that has crashed `crashes` times is given up. `mounted` are
+    the uids of pods whose volumes are known to be mounted, whatever the warnings say.
     """
     by_object: dict[str, list[Json]] = {}
     for event in events:
@@ -75,7 +87,8 @@ def find_stuck(
     leaders = [replica.pod for replica in deciding_replicas(kind, job)]
     is_led = any(has_started(kind, pods[name]) for name in leaders if name in pods)
     for name, pod in pods.items():
-        yield from _find_in_pod(name, pod, by_object.get(str(pod["metadata"].get("uid")), []), crashes)
+        uid = str(pod["metadata"].get("uid"))
+        yield from _find_in_pod(name, pod, by_object.get(uid, []), crashes, uid in mounted)
         if is_led:
             yield from _find_waiting(name, pod)
 
@@ -87,7 +100,7 @@ def _find_waiting(name: str, pod: Json) -> Iterator[Stuck]:
             yield Stuck(name, MASTER_WAIT, message, MASTER_WAIT_CONTAINER)
 
 
-def _find_in_pod(name: str, pod: Json, events: list[Json], crashes: int) -> Iterator[Stuck]:
+def _find_in_pod(name: str, pod: Json, events: list[Json], crashes: int, is_mounted: bool) -> Iterator[Stuck]:
     status = as_dict(pod.get("status"))
     if status.get("phase") in ("Succeeded", "Failed") or pod["metadata"].get("deletionTimestamp"):
         return
@@ -100,7 +113,7 @@ def _find_in_pod(name: str, pod: Json, events: list[Json], crashes: int) -> Iter
         is_loop = reason == CRASH_LOOP and container.get("restartCount", 0) >= crashes
         if reason in IMAGE_REASONS or reason in CONTAINER_REASONS or is_loop:
             yield Stuck(name, reason, str(waiting.get("message") or ""), str(container.get("name")))
-    if not _has_volumes(pod):
+    if not (is_mounted or _has_volumes(pod)):
         for event in events:
             if event.get("reason") in MOUNT_REASONS:
                 yield Stuck(name, str(event["reason"]), str(event.get("message")))
@@ -114,14 +127,14 @@ def _has_volumes(pod: Json) -> bool:
     return any(as_dict(state.get("waiting")).get("reason") not in BEFORE_IMAGES for state in states)
 
 
-def has_come_to_images(api: KubeApi, pod: Json) -> bool:
-    """Whether the pod's volumes are mounted, which an event of a first attempt that failed says nothing about."""
+def has_come_to_images(api: KubeApi, pod: Json) -> bool | None:
+    """Whether the pod's volumes are mounted, whatever a first attempt's warning says; None where nobody can say."""
     uid = pod["metadata"]["uid"]
     query = {"fieldSelector": f"involvedObject.uid={uid},type=Normal"}
     try:
         events = as_list(api.get(events_path(pod["metadata"]["namespace"]), query).get("items"))
-    except ApiError:
-        return False
+    except (ApiError, UnreachableError):
+        return None
     told = {event.get("reason") for event in events if as_dict(event.get("involvedObject")).get("uid") == uid}
     return not told.isdisjoint(IMAGE_EVENTS)
 

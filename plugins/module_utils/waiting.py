@@ -340,9 +340,8 @@ class Wait:
 
     def _troubles(self, course: Course) -> Iterator[Stuck]:
         present = {name: course.pods[name] for name in course.present_pods}
-        for trouble in find_stuck(self._kind, course.job, present, course.events.values(), self._limits.crashes):
-            if trouble.reason not in MOUNT_REASONS or present[trouble.subject]["metadata"]["uid"] not in self._mounted:
-                yield trouble
+        events = course.events.values()
+        yield from find_stuck(self._kind, course.job, present, events, self._limits.crashes, self._mounted)
         # Asked for only where somebody wants to know.
         if present or NOT_ENQUEUED not in self._limits.grace_for:
             return
@@ -365,13 +364,9 @@ class Wait:
 
     def _is_mounted(self, pod: Json) -> bool | None:
         uid = pod["metadata"]["uid"]
-
-        def ask() -> bool | None:
-            with contextlib.suppress(UnreachableError):
-                return has_come_to_images(self._api, pod)
-            return None
-
-        is_mounted = self._questions.latest(("images", uid), ask, REMEMBERED_SECONDS)
+        is_mounted = self._questions.latest(
+            ("images", uid), lambda: has_come_to_images(self._api, pod), REMEMBERED_SECONDS
+        )
         if is_mounted:
             self._mounted.add(uid)
         return is_mounted

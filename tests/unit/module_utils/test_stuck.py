@@ -4,13 +4,16 @@ from typing import Any
 
 import pytest
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.job_specs import PYTORCHJOB, TFJOB
+from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import ApiError
 from ansible_collections.mlstack.kubernetes.plugins.module_utils.stuck import (
     Patience,
     Stuck,
     find_stuck,
+    has_come_to_images,
 )
 
 from .builders import ended, event, pod, running, tf_job, waiting
+from .fake_api import FakeApi, unreachable
 
 
 def found(pods: list[Any], events: list[Any] = []) -> list[tuple[str, str]]:  # noqa: B006
@@ -137,3 +140,14 @@ def test_what_the_kubelet_tries_again_is_borne_with(reason: str, grace: float, s
     wanted = Patience(grace, {reason: 3})
     wanted.lost_with([trouble], 0)
     assert wanted.lost_with([trouble], 3) == [trouble]
+
+
+def test_a_server_that_pushes_back_says_nothing_of_volumes() -> None:
+    api, events = FakeApi(), "/api/v1/namespaces/default/events"
+    waits = pod("mnist-chief-0", waiting("ContainerCreating"), phase="Pending")
+    api.failures[events] = [ApiError(429, "TooManyRequests", "too many requests"), unreachable()]
+    assert has_come_to_images(api, waits) is None
+    assert has_come_to_images(api, waits) is None
+    assert has_come_to_images(api, waits) is False
+    api.put(f"{events}/a", event("Pulled", "already present", waits["metadata"]["uid"]))
+    assert has_come_to_images(api, waits) is True
