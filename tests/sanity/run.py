@@ -1,8 +1,8 @@
-"""ansible-test sanity and antsibull-docs on the collection as it is built.
+"""Run ansible-test sanity and antsibull-docs on the collection as it is built.
 
-ansible-test wants a collection below a directory `ansible_collections`, and its dependencies beside it.
-The tarball is unpacked to such a place, and the dependencies are copied from the Python environment,
-so that neither a container nor a Galaxy server is needed.
+ansible-test expects a collection below a directory `ansible_collections`, with its dependencies beside it. This script
+unpacks the tarball to such a place and copies the dependencies from the Python environment, so that neither a container
+nor a Galaxy server is needed. docs/decisions/0005-sanity-runner.md says why it is not antsibull-nox.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-# Its virtual environments are kept here between runs, instead of in the user's home directory.
+# ansible-test keeps its virtual environments in the home directory. This one belongs to the checkout, so that
+# `make clean` removes them.
 HOME = CHECKOUT / ".cache" / "ansible-test"
 
-# What of `ansible-test sanity --list-tests` is left out.
+# Tests of `ansible-test sanity --list-tests` that are not run, and the reasons.
 SKIPPED = {
     "pslint": "the collection has no PowerShell",
-    "shellcheck": "needs a program of that name on the machine",
+    "shellcheck": "requires a program of that name on the machine",
     "yamllint": "`make lint` runs it with the rules of this project",
     "pep8": "`make lint` runs ruff",
     "pylint": "`make lint` runs ruff",
 }
 
-# ansible-test gives pip to its virtual environments with a script from a server of its own.
-# Python brings a pip, which does as well; the script's place is the one that ansible-test names for this.
+# ansible-test installs pip into its virtual environments with a script that it downloads from a server of its own.
+# This script takes its place in the download cache and installs the pip that comes with Python.
 PIP_BOOTSTRAP = "import ensurepip\n\nensurepip.bootstrap()\n"
 
 
@@ -54,8 +55,10 @@ def unpack(root: Path) -> Path:
 
 
 def copy_dependencies(root: Path) -> None:
-    """Put the dependencies beside the collection. Copies: antsibull-docs follows links, and finds nothing in a .venv
-    that Git ignores."""
+    """Copy the dependencies beside the collection.
+
+    Links would not do: antsibull-docs resolves them, and finds nothing in a .venv that Git ignores.
+    """
     for name in yaml.safe_load((CHECKOUT / "galaxy.yml").read_text())["dependencies"]:
         place = Path(*name.split("."))
         (installed,) = (Path(path) / place for path in ansible_collections.__path__ if (Path(path) / place).is_dir())
@@ -63,6 +66,7 @@ def copy_dependencies(root: Path) -> None:
 
 
 def prepare_home() -> None:
+    """Provide pip's bootstrap script and the user's settings of pip in the home directory of ansible-test."""
     import ansible_test
 
     requirements = Path(ansible_test.__path__[0]) / "_internal" / "python_requirements.py"
@@ -71,7 +75,7 @@ def prepare_home() -> None:
     script = HOME / ".ansible" / "test" / "cache" / f"get_pip_{version[1].replace('.', '_')}.py"
     script.parent.mkdir(parents=True, exist_ok=True)
     script.write_text(PIP_BOOTSTRAP)
-    # Where the user keeps the settings of pip.
+    # Directories in which pip looks for the user's settings.
     for name in (".config", ".pip"):
         if (Path.home() / name).is_dir() and not (HOME / name).is_symlink():
             (HOME / name).symlink_to(Path.home() / name)
@@ -83,15 +87,15 @@ def main() -> None:
         root = Path(temporary)
         collection = unpack(root)
         copy_dependencies(root)
-        # The settings of the checkout would lead Ansible past the unpacked collection.
+        # With the ansible.cfg of the checkout, Ansible would find the checkout instead of the unpacked collection.
         settings = root / "ansible.cfg"
         settings.touch()
-        apart = {"ANSIBLE_CONFIG": str(settings), "ANSIBLE_COLLECTIONS_PATH": str(root)}
-        # Where it finds the dependencies depends on the names of the directories. In the virtual environment
-        # Git must not be asked, as it ignores everything there.
+        isolated = {"ANSIBLE_CONFIG": str(settings), "ANSIBLE_COLLECTIONS_PATH": str(root)}
+        # antsibull-docs asks Git which files of a collection to read, and Git ignores everything in the virtual
+        # environment.
         no_git = {"GIT_CEILING_DIRECTORIES": sys.prefix}
-        run(BIN / "antsibull-docs", "lint-collection-docs", "--plugin-docs", collection, env={**apart, **no_git})
-        # In a Git repository ansible-test looks at what Git knows, and elsewhere at all files.
+        run(BIN / "antsibull-docs", "lint-collection-docs", "--plugin-docs", collection, env={**isolated, **no_git})
+        # Outside of a Git repository, ansible-test checks all files.
         run(
             BIN / "ansible-test",
             "sanity",
@@ -101,7 +105,7 @@ def main() -> None:
             f"{sys.version_info.major}.{sys.version_info.minor}",
             *(argument for name in SKIPPED for argument in ("--skip-test", name)),
             cwd=collection,
-            env={**apart, "HOME": str(HOME)},
+            env={**isolated, "HOME": str(HOME)},
         )
 
 
