@@ -78,12 +78,14 @@ unit: $(DEVELOPMENT) ## Unit tests: seconds, no cluster
 	$(BIN)/python -m pytest -n auto tests/unit $(ARGS)
 
 .PHONY: lint
-lint: $(DEVELOPMENT) ## Linters of Ansible, YAML, Python, changelog and documentation; ansible-test sanity
+lint: $(DEVELOPMENT) ## Linters of Python, spelling, YAML, changelog, Ansible and documentation; ansible-test sanity
 	$(call say,ruff)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(call say,mypy)
 	$(BIN)/mypy
+	$(call say,codespell)
+	$(BIN)/codespell
 	$(call say,yamllint)
 	$(BIN)/yamllint --strict .
 	$(call say,antsibull-changelog)

@@ -28,7 +28,7 @@ from ansible_collections.mlstack.kubernetes.plugins.module_utils.kube_api import
 
 UNSCHEDULABLE = "Unschedulable"
 CRASH_LOOP = "CrashLoopBackOff"
-# The kubelet goes to and fro between these; to us they are one.
+# The kubelet alternates between these reasons; count them as one.
 IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "RegistryUnavailable")
 CONTAINER_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError", "InvalidImageName")
 MOUNT_REASONS = ("FailedMount", "FailedAttachVolume")

@@ -110,7 +110,7 @@ def test_patience_counts_from_the_first_sight() -> None:
     patience = Patience(10)
     pull, back_off = Stuck("p", "ErrImagePull", "m"), Stuck("p", "ImagePullBackOff", "m")
     assert patience.lost_with([pull], 100) == []
-    # The kubelet goes to and fro between the two.
+    # The kubelet alternates between the two.
     assert patience.lost_with([back_off], 105) == []
     assert patience.lost_with([pull], 110) == [pull]
 
