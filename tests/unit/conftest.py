@@ -1,4 +1,4 @@
-"""Make `ansible_collections.mlstack.kubernetes` importable from the checkout, as Ansible itself does it."""
+"""Make `ansible_collections.mlstack.kubernetes` importable from the checkout, as Ansible itself does."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def pytest_configure() -> None:
-    # The same examples in every run, and what they need in a place that neither Git nor the tarball looks at.
+    # The same examples in every run; the database of examples is kept where Git and the tarball ignore it.
     settings.register_profile("repeatable", derandomize=True, deadline=None)
     settings.load_profile("repeatable")
     configuration.set_hypothesis_home_dir(CHECKOUT / ".cache" / "hypothesis")
+    # The class is private, but pytest-ansible would not help: it uses the same class, writes a second tree of links
+    # into the checkout, and sets ANSIBLE_COLLECTIONS_PATH, which overrides ansible.cfg in all playbooks that tests run.
     finder = _AnsibleCollectionFinder(paths=[str(CHECKOUT / ".collections")])
-    # Only one finder may be installed; another conftest or plugin may have come first.
+    # Only one finder can be installed, and another conftest or plugin may have installed one.
     finder._remove()
     finder._install()

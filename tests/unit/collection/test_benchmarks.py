@@ -1,4 +1,4 @@
-"""What of the benchmarks can be wrong without a cluster: their arguments, their counting, their report."""
+"""The parts of the benchmarks that need no cluster: arguments, counting, reports."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def results() -> dict[str, dict[str, Any]]:
     }
 
 
-def test_arguments() -> None:
+def test_arguments_are_parsed() -> None:
     choice = chosen(["--kubeconfig", "/x/admin.kubeconfig", "--jobs", "20,100", "--only", "submit,memory"])
     assert (choice.jobs, choice.only) == ((20, 100), ("submit", "memory"))
     assert choice.kubectl == Path("/x/bin/kubectl")
 
 
 @pytest.mark.parametrize("option", [["--only", "sbumit"], ["--tools", "helm"], ["--jobs", "many"]])
-def test_wrong_arguments_are_named(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_arguments_that_are_wrong_are_named(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         chosen(["--kubeconfig", "x", *option])
     assert option[0] in capsys.readouterr().err
@@ -75,7 +75,7 @@ def test_requests_are_counted_by_resource_and_verb() -> None:
     assert later.since(requests) == {("tfjobs", "LIST"): 1}
 
 
-def test_every_goal_is_judged_by_its_own_numbers(results: dict[str, dict[str, Any]]) -> None:
+def test_goals_are_judged_by_their_own_numbers(results: dict[str, dict[str, Any]]) -> None:
     judged = {line.split(" | ")[0].strip("| "): line for line in report.goals(results).splitlines()[2:]}
     missed = [goal for goal, line in judged.items() if "missed" in line]
     assert len(judged) == 8
@@ -87,7 +87,7 @@ def test_every_goal_is_judged_by_its_own_numbers(results: dict[str, dict[str, An
     assert "1.43" in judged[missed[0]]
 
 
-def test_report_tells_losses_and_what_is_never_noticed(results: dict[str, dict[str, Any]]) -> None:
+def test_report_contains_losses_and_missed_states(results: dict[str, dict[str, Any]]) -> None:
     text = report.text(results, "images/plot.svg")
     assert "- N = 500: raw client (3.0 times)" in text
     assert "- N = 20: nobody" in text
@@ -99,7 +99,7 @@ def test_report_tells_losses_and_what_is_never_noticed(results: dict[str, dict[s
     assert all(len(width) <= 1 for width in widths)
 
 
-def test_report_of_a_part_has_that_part_alone(results: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+def test_report_of_a_part_contains_that_part_only(results: dict[str, dict[str, Any]], tmp_path: Path) -> None:
     path = tmp_path / "benchmarks.md"
     report.write({"follow": results["follow"]}, path)
     assert [line for line in path.read_text().splitlines() if line.startswith("## ")] == [
@@ -108,13 +108,13 @@ def test_report_of_a_part_has_that_part_alone(results: dict[str, dict[str, Any]]
     assert not (tmp_path / "images").exists()
 
 
-def test_plot_is_the_same_for_the_same_results(results: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+def test_plot_is_reproducible(results: dict[str, dict[str, Any]], tmp_path: Path) -> None:
     for name in ("a.svg", "b.svg"):
         report.draw(results, tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
-def test_results_outlive_the_run_and_are_replaced_one_by_one(tmp_path: Path) -> None:
+def test_results_are_kept_and_replaced_one_by_one(tmp_path: Path) -> None:
     first = Results(tmp_path / "results.json")
     first.keep("memory", "a | 1", 5)
     first.keep("memory", "b | 1", 6)
@@ -143,7 +143,7 @@ Playbook run took 0 days, 0 hours, 0 minutes, 0 seconds
 """
 
 
-def test_where_a_runs_time_goes() -> None:
+def test_stack_report_shows_time_by_role_and_task() -> None:
     tasks = stack.tasks_of(PROFILE)
     assert tasks == [
         stack.Task("supply", "Ask whether upstream answers", 0.61),

@@ -1,4 +1,4 @@
-"""The playbooks and the inventories that come with them, as far as they go without a cluster."""
+"""The playbooks and their inventories, as far as they can be tested without a cluster."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 import yaml
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-# Roles that other roles include; see test_roles.py.
+CHECKOUT = Path(__file__).resolve().parents[3]
+# Roles that can be verified by themselves, unlike those that other roles include.
 COMPONENTS = sorted(path.parents[1].name for path in CHECKOUT.glob("roles/*/tasks/verify.yml"))
 INVENTORIES = sorted(path.name for path in (CHECKOUT / "inventories").iterdir() if path.name != "test")
-# Those of a cluster that exists: preflight asks its API, and here nobody answers.
+# Inventories of clusters that exist: preflight calls their API, which does not answer in these tests.
 WITH_CLUSTER = [name for name in INVENTORIES if name != "local"]
 
-# As the documents of an early stack have it, with addresses.
+# An inventory in the form that an early stack documented, with addresses.
 EARLY = """\
 [all]
 node-1 ansible_host=192.0.2.11 ansible_user=root ansible_ssh_private_key_file=./deploy.key ip=192.0.2.11
@@ -49,7 +49,7 @@ def ansible(program: str, *arguments: str | Path, **environment: str) -> tuple[i
 
 
 def preflight(inventory: Path, *arguments: str) -> tuple[int, str]:
-    """The checks of the inventory, made on this machine instead of its hosts."""
+    """Run the checks of an inventory on this machine instead of its hosts."""
     here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     nowhere = {"mlstack_kubeconfig": "/nowhere/kubeconfig"}
     options = ("-i", inventory, "-e", json.dumps(here | nowhere), *arguments)
@@ -62,18 +62,18 @@ def plays(name: str) -> list[dict[str, Any]]:
 
 
 def included(name: str) -> dict[str, dict[str, Any]]:
-    """The tasks of a playbook that include a role as a whole, by the role."""
+    """Return the tasks of a playbook that include a role as a whole, by role."""
     tasks = [task for play in plays(name) for task in play["tasks"] if "ansible.builtin.include_role" in task]
     whole = [task for task in tasks if "tasks_from" not in task["ansible.builtin.include_role"]]
     return {task["ansible.builtin.include_role"]["name"].rpartition(".")[2]: task for task in whole}
 
 
-# -- what the playbooks have in common
+# -- rules for all playbooks
 
 
 @pytest.mark.parametrize("playbook", ["stack.yaml", "remove.yaml"])
 @pytest.mark.parametrize("role", COMPONENTS)
-def test_component_is_set_up_and_removed_by_its_tag(role: str, playbook: str) -> None:
+def test_component_is_installed_and_removed_by_tag(role: str, playbook: str) -> None:
     task = included(playbook)[role]
     assert (task["tags"], task["ansible.builtin.include_role"]["apply"]) == ([role], {"tags": [role]})
     if playbook == "remove.yaml":
@@ -81,14 +81,14 @@ def test_component_is_set_up_and_removed_by_its_tag(role: str, playbook: str) ->
 
 
 @pytest.mark.parametrize("playbook", ["stack.yaml", "train.yaml"])
-def test_every_play_can_be_in_check_mode_but_for_its_proofs(playbook: str) -> None:
+def test_plays_share_one_expression_for_check_mode(playbook: str) -> None:
     modes = {play["name"]: play.get("check_mode") for play in plays(playbook)}
     assert modes == dict.fromkeys(modes, "{{ stack_verify_only | default(ansible_check_mode) }}")
 
 
 @pytest.mark.parametrize("role", COMPONENTS)
-def test_proof_leaves_check_mode(role: str) -> None:
-    """For playbooks/verify.yaml. What proves a role only there is included by stack.yaml itself."""
+def test_verify_tasks_leave_check_mode(role: str) -> None:
+    """playbooks/verify.yaml runs in check mode. Roles without an import of verify.yml are verified by stack.yaml."""
     text = (CHECKOUT / "roles" / role / "tasks/main.yml").read_text()
     if "import_tasks: verify.yml" in text:
         assert "check_mode: false" in text.partition("import_tasks: verify.yml")[2].partition("when:")[0]
@@ -103,11 +103,11 @@ def test_proof_leaves_check_mode(role: str) -> None:
 def listed(*arguments: str) -> str:
     status, output = ansible("ansible-playbook", "-i", "hosts.ini", "--list-tasks", *arguments)
     assert status == 0, output
-    # The path of the playbook apart.
+    # The text before it names the path of the playbook.
     return output.partition("\n\n  play")[2]
 
 
-def test_state_absent_leads_to_what_remove_does() -> None:
+def test_state_absent_runs_the_tasks_of_remove() -> None:
     assert listed("ai.yaml", "-e", "state=absent") == listed("playbooks/remove.yaml")
     tags = ("--tags", "volcano")
     assert listed("ai.yaml", "-e", "state=absent", *tags) == listed("playbooks/remove.yaml", *tags)
@@ -140,14 +140,14 @@ def test_state_of_an_inventory_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", INVENTORIES)
-def test_inventory_is_described_in_ten_lines(name: str) -> None:
+def test_inventory_readme_is_short(name: str) -> None:
     lines = (CHECKOUT / "inventories" / name / "README.md").read_text().splitlines()
     assert lines[0] == f"# {name}"
     assert len(lines) <= 16
 
 
 @pytest.mark.parametrize("name", INVENTORIES)
-def test_inventory_names_one_host_that_calls_the_api(name: str) -> None:
+def test_inventory_names_one_host_for_the_api(name: str) -> None:
     status, output = ansible("ansible-inventory", "-i", f"inventories/{name}/hosts.ini", "--list")
     assert status == 0
     inventory = json.loads(output)
@@ -161,13 +161,13 @@ def test_inventory_is_accepted(name: str) -> None:
     inventory = CHECKOUT / "inventories" / name / "hosts.ini"
     assert ansible("ansible-playbook", "-i", inventory, "--syntax-check", "ai.yaml")[0] == 0
     status, output = preflight(inventory)
-    # No check of a group or a variable fails, only the call of an API that is not there.
+    # Only the call of the API fails, and no check of a group or a variable.
     assert status != 0
     assert "failed: [" not in output
     assert "with '/nowhere/kubeconfig' no Kubernetes API answers within 20 seconds" in output
 
 
-def test_early_inventory_is_accepted_as_it_is(tmp_path: Path) -> None:
+def test_early_inventory_is_accepted_unchanged(tmp_path: Path) -> None:
     (tmp_path / "hosts.ini").write_text(EARLY)
     _status, output = preflight(tmp_path / "hosts.ini")
     assert "TASK [Call the Kubernetes API]" in output
@@ -194,7 +194,7 @@ def test_inventory_is_refused(inventory: str, message: str, tmp_path: Path) -> N
     assert message in output
 
 
-def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+def test_preflight_reports_all_errors_at_once(tmp_path: Path) -> None:
     (tmp_path / "hosts.ini").write_text(EARLY)
     status, output = preflight(
         tmp_path / "hosts.ini", "-e", "nvidia_driver_drain=no kubeflow_https=yes state=gone mlstack_supply=magic"
@@ -209,7 +209,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         assert message in output
 
 
-def test_preflight_knows_all_booleans_of_the_roles() -> None:
+def test_preflight_checks_all_booleans_of_the_roles() -> None:
     roles = re.findall(r"mlstack\.kubernetes\.(\w+)", (CHECKOUT / "playbooks/stack.yaml").read_text())
     specifications = [CHECKOUT / "roles" / role / "meta/argument_specs.yml" for role in roles]
     options = [yaml.safe_load(file.read_text())["argument_specs"]["main"]["options"] for file in specifications]
@@ -219,7 +219,7 @@ def test_preflight_knows_all_booleans_of_the_roles() -> None:
     )
 
 
-def test_early_group_does_not_take_the_place_of_the_one_that_is_there(tmp_path: Path) -> None:
+def test_early_group_does_not_replace_a_present_group(tmp_path: Path) -> None:
     (tmp_path / "hosts.ini").write_text(EARLY + "[kubernetes_api]\nnode-3\n")
     _status, output = preflight(tmp_path / "hosts.ini")
     assert "Name a kubeconfig that works on node-3" in output

@@ -1,4 +1,4 @@
-"""The collection as a whole: what it declares, and that its tarball can be installed and used."""
+"""The declarations of the collection, and its tarball: its contents, installation and use."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[3]
 BIN = Path(sys.executable).parent
 GALAXY = yaml.safe_load((CHECKOUT / "galaxy.yml").read_text())
 RUNTIME = yaml.safe_load((CHECKOUT / "meta/runtime.yml").read_text())
 JOB_MODULES = {"pytorchjob", "tfjob", "training_job_info", "training_job_verify", "volcano_job"}
-# Those that talk to the Kubernetes API.
+# Modules that call the Kubernetes API.
 API_MODULES = {
     path.stem
     for path in (CHECKOUT / "plugins/modules").glob("*.py")
@@ -27,7 +27,7 @@ API_MODULES = {
 
 
 def ansible(program: str, *arguments: str | Path, cwd: Path, **environment: str) -> str:
-    """Run one of Ansible's programs, untouched by the settings of the checkout, and return its output."""
+    """Run one of Ansible's programs without the settings of the checkout, and return its output."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     result = subprocess.run(
         [BIN / program, *arguments], cwd=cwd, env=inherited | environment, capture_output=True, text=True, check=False
@@ -45,13 +45,13 @@ def tarball(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(tarball: Path) -> Path:
-    """Install the tarball. `--offline`: its dependencies are found in the package `ansible`, not on a Galaxy server."""
+    """Install the tarball. With `--offline`, its dependencies come from the package `ansible`, not from Galaxy."""
     directory = tarball.parent / "collections"
     ansible("ansible-galaxy", "collection", "install", "--offline", "-p", directory, tarball, cwd=tarball.parent)
     return directory
 
 
-def test_only_this_collection_is_installed(installed: Path) -> None:
+def test_install_adds_this_collection_only(installed: Path) -> None:
     assert [path.name for path in (installed / "ansible_collections").iterdir() if path.is_dir()] == ["mlstack"]
 
 
@@ -69,6 +69,7 @@ def test_tarball_holds_the_product_only(installed: Path) -> None:
         "roles",
     } <= top
     assert not top & {".git", ".venv", ".collections", ".cache", ".mypy_cache", ".pytest_cache", ".ruff_cache", "dist"}
+    assert not top & {".editorconfig", ".github", ".pre-commit-config.yaml"}
 
 
 def test_installed_modules_are_documented(installed: Path) -> None:
@@ -99,13 +100,13 @@ def test_installed_playbook_is_found_by_its_name(installed: Path) -> None:
     assert "TAGS" in output
 
 
-def test_action_group_covers_the_modules_that_talk_to_the_api() -> None:
+def test_action_group_covers_api_modules() -> None:
     group = RUNTIME["action_groups"]["k8s"]
     assert {"metadata": {"extend_group": ["kubernetes.core.k8s"]}} in group
     assert {entry for entry in group if isinstance(entry, str)} == API_MODULES
 
 
-def test_files_of_the_job_modules_are_found_on_the_controller() -> None:
+def test_action_plugins_cover_job_modules() -> None:
     assert {path.stem for path in (CHECKOUT / "plugins/action").glob("*.py")} == JOB_MODULES
 
 
